@@ -1,0 +1,41 @@
+# Two commands are enough: `make reproduce` and `make test`. Both make .venv from the lock file when it is missing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ENVIRONMENT := .venv/.installed
+
+.PHONY: reproduce test book lock clean help
+
+help:
+	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
+	@echo "make test       run every test"
+	@echo "make book       rebuild the published book from the recorded run in data/, no training"
+	@echo "make lock       pin the newest versions that pyproject.toml allows"
+	@echo "make clean      remove build/ and _build/"
+
+$(ENVIRONMENT): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "the lock file is for Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+reproduce: $(ENVIRONMENT)
+	$(BIN)/python -m civilwar.cli reproduce
+
+test: $(ENVIRONMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy civilwar
+	$(BIN)/python -m pytest
+
+book: $(ENVIRONMENT)
+	$(BIN)/python -m civilwar.cli book
+
+lock: $(ENVIRONMENT)
+	$(BIN)/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	# public versions, so that CPU and CUDA builds both satisfy the lock
+	sed -i.bak -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock && rm requirements.lock.bak
+
+clean:
+	rm -rf build _build
