@@ -1,0 +1,62 @@
+"""Folders that are made once, kept, and checked each time they are opened.
+
+An entry is a folder of files beside an ``entry.json`` with their SHA-256. It is built in a temporary folder and renamed
+into place, under a lock, so neither a kill nor a second process can leave half of one; and an entry that has changed on
+disk since is made again rather than trusted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+ENTRY = "entry.json"
+
+
+def open_entry(folder: Path, build: Callable[[Path], None]) -> Path:
+    """``folder``, first made by ``build(empty_folder)`` when it is missing.
+
+    A damaged entry is named in a warning and made again. Waits while another process makes the same one. What ``build``
+    raises passes through, and nothing is left behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if folder.exists():
+            damage = _damage(folder)
+            if damage is None:
+                return folder
+            warnings.warn(f"cache entry {folder} is damaged ({damage}); it is made again.", stacklevel=2)
+            shutil.rmtree(folder)
+        unfinished = folder.with_name(f".{folder.name}.writing")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            build(unfinished)
+            sums = {file.name: _sha256(file) for file in sorted(unfinished.iterdir())}
+            (unfinished / ENTRY).write_text(json.dumps({"files": sums}, indent=1), encoding="utf-8")
+            os.replace(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with an entry, or None."""
+    try:
+        sums = json.loads((folder / ENTRY).read_text(encoding="utf-8"))["files"]
+        for name, expected in sums.items():
+            if _sha256(folder / name) != expected:
+                return f"{name} has changed"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

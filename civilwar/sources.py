@@ -1,0 +1,313 @@
+"""Where text comes from: a source string in, documents with the module each stands in out.
+
+Every text is material, never code: Python files are parsed and not imported, and control characters, markup or a
+literal ``<|endoftext|>`` pass through as they are. What cannot be read exactly is an error and never patched up, since
+a corpus that differs from machine to machine would make runs incomparable in silence. Everything is held in memory.
+"""
+
+import ast
+import codecs
+import gc
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from civilwar.cache import open_entry
+
+#: The scientific packages whose docstrings are the default corpus; the lock file pins their versions.
+PACKAGES = (
+    "torch",
+    "scipy",
+    "sympy",
+    "sklearn",
+    "pandas",
+    "networkx",
+    "numpy",
+    "matplotlib",
+    "mpmath",
+    "seaborn",
+)
+#: Shorter docstrings are mostly one-line summaries.
+MIN_DOCSTRING = 200
+#: How much of a streamed data set is taken, about the size of the default corpus: enough for every preset.
+HUB_CHARACTERS = 32_000_000
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+ACCEPTED = "docstrings, docstrings:PACKAGE,PACKAGE, path:FOLDER_OR_FILE, hub:NAME or hub:NAME:CONFIG"
+#: Part of the name of a cached extraction; raised whenever the code below finds other documents in the same files.
+EXTRACTION_VERSION = 1
+
+
+class CorpusError(ValueError):
+    """The text cannot be used. The message says what was wrong, what was expected, and what to do."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, and the module (a Python module, a file, a streamed row) it comes from."""
+
+    module: str
+    text: str
+
+
+def read_documents(source: str, cache: Path) -> list[Document]:
+    """The documents of a source, in a fixed order, without exact duplicates (the first stays) and without blank ones.
+
+    Args:
+        source: one of `ACCEPTED`.
+        cache: folder in which documents that are slow to get (parsed or streamed) are kept.
+
+    Raises CorpusError.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "docstrings" and (rest or source == "docstrings"):
+        documents = _docstrings([name.strip() for name in rest.split(",")] if rest else list(PACKAGES), cache)
+    elif kind == "path" and rest:
+        documents = list(_path_documents(Path(rest).expanduser()))
+    elif kind == "hub" and rest:
+        name, _, configuration = rest.partition(":")
+        documents = _cached("hub", [source, HUB_CHARACTERS], cache, lambda: _hub_documents(name, configuration or None))
+    else:
+        raise CorpusError(f"unknown corpus {source!r}: expected {ACCEPTED}. Correct the `corpus` parameter.")
+    documents = _without_duplicates(documents)
+    if not documents:
+        raise CorpusError(f"corpus {source!r} holds no text: expected at least one document. Name a source with text.")
+    return documents
+
+
+def _without_duplicates(documents: Iterable[Document]) -> list[Document]:
+    first: dict[str, Document] = {}
+    for document in documents:
+        if document.text.strip():
+            first.setdefault(document.text, document)
+    return list(first.values())
+
+
+def _cached(kind: str, key: list[Any], cache: Path, read: Callable[[], Iterable[Document]]) -> list[Document]:
+    """What ``read`` gives, kept under ``cache`` by the hash of ``key``."""
+
+    def build(folder: Path) -> None:
+        # ASCII, so that no character can be mistaken for the end of a line
+        lines = [json.dumps([document.module, document.text]) for document in read()]
+        (folder / "documents.jsonl").write_text("\n".join(lines), encoding="ascii")
+
+    name = hashlib.sha256(json.dumps([EXTRACTION_VERSION, *key]).encode()).hexdigest()[:16]
+    entry = open_entry(cache / f"documents-{kind}-{name}", build)
+    stored = (entry / "documents.jsonl").read_text(encoding="ascii")
+    return [Document(*json.loads(line)) for line in stored.splitlines()]
+
+
+# Docstrings of installed packages -------------------------------------------------------------------------------------
+
+
+def _docstrings(packages: list[str], cache: Path) -> list[Document]:
+    """Docstrings of at least `MIN_DOCSTRING` characters, ordered by module name and then by place in the file."""
+    files = dict(sorted(pair for package in set(packages) for pair in _python_files(package)))
+    # Sizes and times notice an edited or upgraded file without reading it; versions would miss edits
+    state = [[module, file.stat().st_size, file.stat().st_mtime_ns] for module, file in files.items()]
+    key = [sys.version_info[:2], MIN_DOCSTRING, state]
+    return _cached("docstrings", key, cache, lambda: _extract(files))
+
+
+def _python_files(package: str) -> Iterator[tuple[str, Path]]:
+    """Module name and file of every module in a package, found without importing it."""
+    if not package.isidentifier():
+        raise CorpusError(
+            f"docstrings of {package!r}: expected the import names of top-level packages, for instance "
+            "docstrings:numpy,networkx. Correct the `corpus` parameter."
+        )
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # a module already loaded that hides where it came from, such as __main__
+        spec = None
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    files = [(folder.parent, file) for folder in folders for file in folder.rglob("*.py")]
+    if spec and not folders and spec.origin and spec.origin.endswith(".py"):
+        files = [(Path(spec.origin).parent, Path(spec.origin))]
+    if not files:
+        raise CorpusError(
+            f"docstrings of {package!r}: no Python source of such a package is installed here. Install it "
+            f"(`pip install -r requirements.lock` gives {', '.join(PACKAGES)}) or name another."
+        )
+    for parent, file in files:
+        # dotted and relative to site-packages: the same on every machine
+        yield file.relative_to(parent).with_suffix("").as_posix().replace("/", "."), file
+
+
+def _extract(files: dict[str, Path]) -> Iterator[Document]:
+    enabled = gc.isenabled()
+    gc.disable()  # syntax trees are many small objects and no garbage: collection would take half of the time
+    try:
+        for module, file in files.items():
+            for text in _long_docstrings(file.read_bytes()):
+                yield Document(module, text)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _long_docstrings(code: bytes) -> Iterator[str]:
+    """Cleaned docstrings of a module, its classes and functions. Nothing for code this Python cannot parse."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # packages ship files for newer Pythons, and broken ones as tests
+    for node in _statements(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node, clean=True)
+            if text is not None and len(text) >= MIN_DOCSTRING and _encodable(text):
+                yield text
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and every statement inside it, in source order. Faster than `ast.walk`: leaves expressions alone."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        inner = [
+            child
+            for name in ("body", "handlers", "orelse", "finalbody", "cases")
+            for child in getattr(node, name, ())
+            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        ]
+        waiting.extend(reversed(inner))
+
+
+def _encodable(text: str) -> bool:
+    """Whether the text is Unicode proper: an escape such as D800 (hexadecimal) is half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Files and folders ----------------------------------------------------------------------------------------------------
+
+
+def _path_documents(path: Path) -> Iterator[Document]:
+    """Documents of one file, or of every text file of a folder (hidden ones left out), ordered by path."""
+    if not path.exists():
+        raise CorpusError(
+            f"corpus path {path} does not exist: expected a folder or a file. Correct what follows path:."
+        )
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise CorpusError(
+                f"corpus file {path} is of an unsupported kind: expected {', '.join(SUFFIXES)}. Convert it, for "
+                "instance to plain text in UTF-8."
+            )
+        files = {path.name: path}
+    else:
+        found = {file.relative_to(path): file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES}
+        visible = {name: file for name, file in found.items() if not any(part.startswith(".") for part in name.parts)}
+        files = {name.as_posix(): file for name, file in visible.items() if file.is_file()}
+        if not files:
+            raise CorpusError(
+                f"corpus folder {path} holds no {', '.join(SUFFIXES)} file: expected at least one. Name another folder."
+            )
+    readers = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet}
+    for name, file in sorted(files.items()):
+        for text in readers[file.suffix.lower()](file):
+            yield Document(name, text)
+
+
+def _text_file(file: Path) -> Iterator[str]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{file} cannot be read: {error}. Check that it is there and may be read.") from error
+    mark = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+    try:
+        yield content[mark:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{file} is not UTF-8 at byte {mark + error.start} ({error.reason}): expected text in UTF-8. Convert it, "
+            "for instance `iconv -f ORIGINAL_ENCODING -t UTF-8`, or remove it."
+        ) from error
+
+
+def _json_lines(file: Path) -> Iterator[str]:
+    for content in _text_file(file):
+        # not splitlines(), which also cuts at characters that JSON allows inside a string
+        for number, line in enumerate(content.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(
+                    f"{file}, line {number}: not JSON ({error}). Expected one object with a `text` field per line. "
+                    "Correct the line."
+                ) from error
+            yield _checked_text(row, f"{file}, line {number}")
+
+
+def _checked_text(row: Any, where: str) -> str:
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise CorpusError(
+            f"{where}: expected a `text` field that is a string. Add it, or rename the one with the text."
+        )
+    if not _encodable(text):
+        raise CorpusError(f"{where}: `text` holds half a surrogate pair, which is no character. Correct or remove it.")
+    return text
+
+
+def _parquet(file: Path) -> Iterator[str]:
+    try:
+        table = pq.ParquetFile(file)
+        columns = table.schema_arrow.names
+        if "text" not in columns:
+            raise CorpusError(f"{file} has no `text` column, only {', '.join(columns)}. Rename the one with the text.")
+        column = table.read(columns=["text"]).column("text")
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{file} cannot be read as parquet: {error}. Write it again, or remove it.") from error
+    for number, value in enumerate(column):
+        try:
+            text = value.as_py()
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{file}, row {number}: not UTF-8 at byte {error.start} of `text` ({error.reason}). Correct the row."
+            ) from error
+        yield _checked_text({"text": text}, f"{file}, row {number}")
+
+
+# Hugging Face data sets -----------------------------------------------------------------------------------------------
+
+
+def _hub_documents(name: str, configuration: str | None) -> Iterator[Document]:
+    """Rows of the ``train`` split in stream order, whole ones, until `HUB_CHARACTERS` are reached."""
+    try:
+        datasets = importlib.import_module("datasets")  # late: an optional extra, and slow to import
+    except ImportError as error:
+        raise CorpusError(
+            f"corpus hub:{name} needs the package `datasets`, which is not installed: `pip install 'civilwar[hub]'`."
+        ) from error
+    characters = 0
+    try:
+        for number, row in enumerate(datasets.load_dataset(name, configuration, split="train", streaming=True)):
+            text = _checked_text(row, f"hub:{name}, row {number}")
+            yield Document(f"{number:09d}", text)
+            characters += len(text)
+            if characters >= HUB_CHARACTERS:
+                return
+    except CorpusError:
+        raise
+    except Exception as error:  # whatever the library or the network raises, the reader needs the same sentence
+        raise CorpusError(
+            f"corpus hub:{name} cannot be streamed: {type(error).__name__}: {error}. Expected a public data set with a "
+            "train split; check the name (hub:NAME:CONFIG where it has configurations) and the connection."
+        ) from error
