@@ -1,0 +1,331 @@
+"""What a run is made of: model, training and corpus as frozen dataclasses, the presets, the variants, and their hash.
+
+A configuration is checked when it is made, so a contradiction is reported with the field's name before anything is
+trained. Learning rates and weight decay are the same in every preset because the claims under test are about steps.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+QKNorm = Literal["learned", "frozen", "none"]
+RopeOrder = Literal["standard", "shuffled"]
+MatrixOptimizer = Literal["muon", "adamw"]
+Precision = Literal["bf16-autocast", "bf16-pure", "float32"]
+
+#: Raised by one whenever a recorded table changes its meaning; part of the configuration's hash.
+SCHEMA_VERSION = 1
+
+
+class ConfigError(ValueError):
+    """A configuration contradicts itself. The message names the field, the value, and what is accepted."""
+
+
+def _require(condition: bool, field_name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{field_name} = {value!r}: expected {expected}.")
+
+
+def _require_positive_int(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        _require(
+            isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+            name,
+            value,
+            "an integer of at least 1",
+        )
+
+
+def _require_rate(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+        _require(good, name, value, "a finite number of at least 0")
+
+
+def _require_choice(owner: object, **choices: Any) -> None:
+    for name, literal in choices.items():
+        value = getattr(owner, name)
+        _require(value in get_args(literal), name, value, "one of " + ", ".join(get_args(literal)))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape and wiring of the decoder (`civilwar.model`)."""
+
+    n_layers: int
+    d_model: int
+    n_query_heads: int
+    n_kv_heads: int
+    """Grouped-query attention: ``n_query_heads / n_kv_heads`` query heads share one key and value head."""
+    d_head: int
+    d_ff: int
+    vocab_size: int
+    context: int
+    """Tokens in a training sequence."""
+    rope_base: float = 10_000.0
+    qk_norm: QKNorm = "learned"
+    """``learned``: RMSNorm with one gain of ``d_head`` numbers shared by all heads of the layer; ``frozen``: that gain
+    stays 1; ``none``: identities in place of both norms."""
+    rope_order: RopeOrder = "standard"
+    """``shuffled`` deals the RoPE frequencies to each layer's dimension pairs in a random order (C12's control)."""
+    joint_qkvo: bool = True
+    """Keep q, k, v and o of a layer as one matrix, which Muon then orthogonalises jointly, as in the report's code."""
+
+    def __post_init__(self) -> None:
+        _require_positive_int(
+            self, "n_layers", "d_model", "n_query_heads", "n_kv_heads", "d_head", "d_ff", "vocab_size", "context"
+        )
+        _require(
+            self.n_query_heads % self.n_kv_heads == 0,
+            "n_kv_heads",
+            self.n_kv_heads,
+            f"a divisor of n_query_heads = {self.n_query_heads}",
+        )
+        _require(self.d_head % 2 == 0, "d_head", self.d_head, "an even number, since RoPE rotates pairs of dimensions")
+        _require(
+            self.context >= 16, "context", self.context, "at least 16 tokens, or attention has nothing to choose from"
+        )
+        _require(
+            self.vocab_size >= 300,
+            "vocab_size",
+            self.vocab_size,
+            "at least 300: 256 bytes, the separator and some merges",
+        )
+        _require_rate(self, "rope_base")
+        _require(self.rope_base > 1, "rope_base", self.rope_base, "a number above 1")
+        _require_choice(self, qk_norm=QKNorm, rope_order=RopeOrder)
+
+    @property
+    def group_size(self) -> int:
+        """Query heads per KV head."""
+        return self.n_query_heads // self.n_kv_heads
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers, the tied embedding counted once and a frozen gain not at all."""
+        attention = 2 * (self.n_query_heads + self.n_kv_heads) * self.d_head * self.d_model
+        gains = 2 * self.d_model + (2 * self.d_head if self.qk_norm == "learned" else 0)
+        block = attention + 2 * self.d_model * self.d_ff + gains
+        return self.n_layers * block + self.vocab_size * self.d_model + self.d_model
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the decoder is trained (`civilwar.train`): constant schedule, no warm-up, no clipping."""
+
+    steps: int
+    """Number of parameter updates. Step ``t`` names the state after ``t`` updates, so steps run from 0 to ``steps``."""
+    batch_size: int
+    """Sequences per step."""
+    muon_lr: float = 0.024
+    muon_momentum: float = 0.95
+    adamw_lr: float = 0.006
+    """For the embedding and every gain."""
+    weight_decay: float = 0.2
+    """AdamW's decoupled decay on the embedding and on the gains before attention, before the MLP and at the end."""
+    gain_weight_decay: float = 0.2
+    """The same for the gains of q_norm and k_norm, which the report is about. 0 is a control."""
+    adamw_betas: tuple[float, float] = (0.9, 0.999)
+    matrix_optimizer: MatrixOptimizer = "muon"
+    matrix_adamw_lr: float = 0.001
+    """Only where ``matrix_optimizer`` is ``adamw``: the rate of the smallest Pythia models (Biderman et al. 2023)."""
+    precision: Precision = "bf16-autocast"
+    """``bf16-autocast``: float32 parameters and optimiser state, bfloat16 matrix products; ``bf16-pure``: all bfloat16;
+    ``float32``: all float32."""
+
+    def __post_init__(self) -> None:
+        _require_positive_int(self, "steps", "batch_size")
+        _require_rate(
+            self, "muon_lr", "muon_momentum", "adamw_lr", "weight_decay", "gain_weight_decay", "matrix_adamw_lr"
+        )
+        _require(self.muon_momentum < 1, "muon_momentum", self.muon_momentum, "a number below 1")
+        betas_good = len(self.adamw_betas) == 2 and all(0 <= beta < 1 for beta in self.adamw_betas)
+        _require(betas_good, "adamw_betas", self.adamw_betas, "two numbers in [0, 1)")
+        _require_choice(self, matrix_optimizer=MatrixOptimizer, precision=Precision)
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """The fixed held-out texts on which heads are measured at every snapshot, and the quantities swept over."""
+
+    n_texts: int = 8
+    """Held-out texts of one context length each."""
+    n_repeated: int = 4
+    """Sequences of random tokens that repeat once, for the induction score."""
+    short_tokens: int = 48
+    """Length of the two short texts whose attention patterns are stored whole."""
+    report_tokens: int = 128
+    """The report measured entropy on this many tokens."""
+    sink_horizons: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+    """T in Gu et al.'s alpha_k: queries up to T are averaged. Horizons beyond the context are left out."""
+    sink_positions: tuple[int, ...] = (1, 2, 3, 4)
+    """k in alpha_k, counted from 1: the candidate sink tokens."""
+
+    def __post_init__(self) -> None:
+        _require_positive_int(self, "n_texts", "n_repeated", "short_tokens", "report_tokens")
+        _require(self.short_tokens >= 8, "short_tokens", self.short_tokens, "at least 8 tokens")
+        for name in ("sink_horizons", "sink_positions"):
+            values = getattr(self, name)
+            good = len(values) > 0 and all(isinstance(v, int) and v >= 1 for v in values)
+            _require(good, name, values, "one or more integers of at least 1")
+        highest, first_horizon = max(self.sink_positions), min(self.sink_horizons)
+        _require(
+            highest <= first_horizon, "sink_positions", self.sink_positions, f"positions of at most {first_horizon}"
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers, bar the machine. Its hash names the run's content."""
+
+    preset: str
+    variant: str
+    seed: int
+    corpus: str
+    model: ModelConfig
+    train: TrainConfig
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31
+        _require(good, "seed", self.seed, "an integer from 0 to 2147483647")
+        _require(bool(self.corpus.strip()), "corpus", self.corpus, "docstrings, path:FOLDER_OR_FILE or hub:NAME")
+        within = f"at most the context of {self.model.context} tokens"
+        for name in ("short_tokens", "report_tokens"):
+            value = getattr(self.probe, name)
+            _require(value <= self.model.context, name, value, within)
+        horizons = self.probe.sink_horizons
+        _require(min(horizons) <= self.model.context, "sink_horizons", horizons, f"one that is {within}")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Training tokens in one step."""
+        return self.train.batch_size * self.model.context
+
+    @property
+    def n_tokens(self) -> int:
+        """Training tokens in the whole run."""
+        return self.tokens_per_step * self.train.steps
+
+    @property
+    def default_name(self) -> str:
+        """The folder's name when none is given."""
+        name = f"{self.preset}-{self.variant}-seed{self.seed}"
+        if self.corpus == DEFAULT_CORPUS:
+            return name
+        return f"{name}-{hashlib.sha256(self.corpus.encode()).hexdigest()[:6]}"
+
+    def snapshot_steps(self) -> list[int]:
+        """Steps at which the probe is measured.
+
+        0, 1, 2, 4, then every 8 to 160 and every 32 after (log-spaced first, as in Pythia), and the report's four
+        moments: start, a quarter, half and the end of the run.
+        """
+        last = self.train.steps
+        regular = {0, 1, 2, 4, *range(8, 161, 8), *range(160, last + 1, 32)}
+        return sorted(step for step in regular | set(self.moments().values()) if step <= last)
+
+    def moments(self) -> dict[str, int]:
+        """The report's four moments and the steps they fall on."""
+        last = self.train.steps
+        return {"start": 0, "early": last // 4, "mid": last // 2, "late": last}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, as stored in the manifest."""
+        as_json: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return as_json
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "RunConfig":
+        """Inverse of `as_dict`. Raises ConfigError for fields this version does not know."""
+        try:
+            parts = dict(stored)
+            parts["model"] = ModelConfig(**parts["model"])
+            train = dict(parts["train"])
+            train["adamw_betas"] = tuple(train["adamw_betas"])
+            parts["train"] = TrainConfig(**train)
+            probe: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in parts["probe"].items()
+            }
+            parts["probe"] = ProbeConfig(**probe)
+            return cls(**parts)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"stored configuration does not fit this version of civilwar: {error}.") from error
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the canonical JSON of everything above, as 16 hexadecimal digits."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+DEFAULT_CORPUS = "docstrings"
+
+PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
+    # seconds: for tests
+    "smoke": (
+        ModelConfig(
+            n_layers=2, d_model=32, n_query_heads=4, n_kv_heads=2, d_head=16, d_ff=64, vocab_size=512, context=64
+        ),
+        TrainConfig(steps=24, batch_size=4),
+        ProbeConfig(n_texts=3, n_repeated=2, short_tokens=16, report_tokens=32, sink_horizons=(16, 32, 64)),
+    ),
+    # minutes on two cores: what `make reproduce` trains
+    "laptop": (
+        ModelConfig(
+            n_layers=6, d_model=256, n_query_heads=8, n_kv_heads=4, d_head=64, d_ff=1024, vocab_size=8_192, context=512
+        ),
+        TrainConfig(steps=489, batch_size=4),
+        ProbeConfig(),
+    ),
+    # hours on two cores, minutes on a GPU: the report's own scale
+    "paper": (
+        ModelConfig(
+            n_layers=22,
+            d_model=512,
+            n_query_heads=8,
+            n_kv_heads=4,
+            d_head=64,
+            d_ff=2048,
+            vocab_size=49_152,
+            context=2048,
+        ),
+        TrainConfig(steps=489, batch_size=4),
+        ProbeConfig(),
+    ),
+}
+
+#: Each variant changes only the fields named here.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "no_gain_decay": {"gain_weight_decay": 0.0},
+    "frozen_gain": {"qk_norm": "frozen"},
+    "no_qk_norm": {"qk_norm": "none"},
+    "adamw_only": {"matrix_optimizer": "adamw"},
+    "pure_bf16": {"precision": "bf16-pure"},
+    "separate_qkvo": {"joint_qkvo": False},
+    "shuffled_rope": {"rope_order": "shuffled"},
+}
+
+
+def make_config(
+    preset: str = "laptop", variant: str = "baseline", seed: int = 0, corpus: str = DEFAULT_CORPUS
+) -> RunConfig:
+    """The configuration of a preset with a variant's fields changed.
+
+    Raises ConfigError naming the valid values when a name is unknown.
+    """
+    _require(preset in PRESETS, "preset", preset, "one of " + ", ".join(PRESETS))
+    _require(variant in VARIANTS, "variant", variant, "one of " + ", ".join(VARIANTS))
+    model, train, probe = PRESETS[preset]
+    changes = VARIANTS[variant]
+    model_fields = {f.name for f in dataclasses.fields(ModelConfig)}
+    model = dataclasses.replace(model, **{k: v for k, v in changes.items() if k in model_fields})
+    train = dataclasses.replace(train, **{k: v for k, v in changes.items() if k not in model_fields})
+    return RunConfig(preset=preset, variant=variant, seed=seed, corpus=corpus, model=model, train=train, probe=probe)

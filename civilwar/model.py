@@ -1,0 +1,160 @@
+"""The whole decoder, in one file: what the report trained, and the switches its controls need.
+
+Pre-norm blocks; grouped-query attention; RMSNorm with one gain shared by all heads on the queries and another on the
+keys, before RoPE; squared ReLU; tied embedding scaled by sqrt(d_model); no biases, no dropout. Nothing here knows that
+it is watched: the tracker hooks the outputs of the modules named ``q_norm`` and ``k_norm``.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from civilwar.config import ModelConfig
+from civilwar.rope import pair_frequencies
+
+NORM_EPS = 1e-6
+INIT_STD = 0.02
+#: Logits turned to float32 at once in the loss: 16 MB.
+LOSS_CHUNK_ELEMENTS = 2**22
+
+
+class Rope(nn.Module):
+    """Rotates the pairs (2i, 2i+1), so that dimension indices mean what they mean in the report."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, frequencies: Float[np.ndarray, "half"], context: int) -> None:
+        super().__init__()
+        angles = torch.outer(torch.arange(context, dtype=torch.float64), torch.tensor(frequencies))
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, x: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
+        """Turn every pair by its position's angle. Leaves vector norms alone."""
+        cos, sin = (table[: x.shape[1], None, :].to(x.dtype) for table in (self.cos, self.sin))
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention with normalised queries and keys."""
+
+    def __init__(self, config: ModelConfig, frequencies: Float[np.ndarray, "half"]) -> None:
+        super().__init__()
+        self.config = config
+        width_q, width_kv = config.n_query_heads * config.d_head, config.n_kv_heads * config.d_head
+        # o lies transposed beside q, k and v, so that every column of each matrix is a dimension of the residual stream
+        self.widths = (width_q, width_kv, width_kv, width_q)
+        if config.joint_qkvo:
+            self.qkvo = nn.ParameterList([torch.empty(sum(self.widths), config.d_model)])
+        else:
+            self.qkvo = nn.ParameterList([torch.empty(width, config.d_model) for width in self.widths])
+        self.q_norm = _head_norm(config)
+        self.k_norm = _head_norm(config)
+        self.rope = Rope(frequencies, config.context)
+
+    def weights(self) -> tuple[Float[Tensor, "qkv d_model"], Float[Tensor, "q d_model"]]:
+        """q, k and v stacked, and o transposed."""
+        if self.config.joint_qkvo:
+            w_qkv, w_o = self.qkvo[0].split((sum(self.widths[:3]), self.widths[3]))
+            return w_qkv, w_o
+        return torch.cat(tuple(self.qkvo[:3])), self.qkvo[3]
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """Mix each position with those before it."""
+        w_qkv, w_o = self.weights()
+        q, k, v = (
+            part.unflatten(-1, (-1, self.config.d_head)) for part in F.linear(x, w_qkv).split(self.widths[:3], dim=-1)
+        )
+        # normalise in the parameters' precision: float32 under autocast, so that a key norm is not rounded to 3 digits
+        q, k = self.q_norm(q.to(w_qkv.dtype)), self.k_norm(k.to(w_qkv.dtype))
+        q, k = self.rope(q).to(v.dtype), self.rope(k).to(v.dtype)
+        heads = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
+        )
+        return heads.transpose(1, 2).flatten(-2) @ w_o
+
+
+def _head_norm(config: ModelConfig) -> nn.Module:
+    if config.qk_norm == "none":
+        return nn.Identity()
+    norm = nn.RMSNorm(config.d_head, eps=NORM_EPS)
+    norm.weight.requires_grad_(config.qk_norm == "learned")
+    return norm
+
+
+class MLP(nn.Module):
+    """d_model -> d_ff -> d_model with squared ReLU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """Each position by itself: down(relu(up x)^2)."""
+        out: Tensor = self.down(F.relu(self.up(x)).square())
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, frequencies: Float[np.ndarray, "half"]) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model, eps=NORM_EPS)
+        self.attention = Attention(config, frequencies)
+        self.mlp_norm = nn.RMSNorm(config.d_model, eps=NORM_EPS)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream after this block."""
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Decoder(nn.Module):
+    """Tokens in, next-token logits out. ``seed`` decides the initial weights and a shuffled RoPE order."""
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, frequencies) for frequencies in pair_frequencies(config, seed))
+        self.final_norm = nn.RMSNorm(config.d_model, eps=NORM_EPS)
+        self._initialise(seed)
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=INIT_STD, generator=generator)
+
+    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """Raises ValueError where ``tokens`` is longer than the context, since RoPE's table ends there."""
+        if tokens.shape[1] > self.config.context:
+            raise ValueError(
+                f"{tokens.shape[1]} tokens, but the model's context is {self.config.context}: cut the text."
+            )
+        x = self.embedding(tokens) * math.sqrt(self.config.d_model)
+        for block in self.blocks:
+            x = block(x)
+        return F.linear(self.final_norm(x), self.embedding.weight)
+
+
+def next_token_loss(
+    logits: Float[Tensor, "batch pos vocab"], targets: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos"]:
+    """Cross-entropy of each position's next token, in nats, computed in float32 whatever the logits' precision.
+
+    Done a few positions at a time: the float32 copy of all logits would be the largest tensor of a training step.
+    """
+    rows = max(1, LOSS_CHUNK_ELEMENTS // logits.shape[-1])
+    chunks = zip(logits.flatten(0, 1).split(rows), targets.flatten().split(rows), strict=True)
+    losses = [F.cross_entropy(some.float(), wanted, reduction="none") for some, wanted in chunks]
+    return torch.cat(losses).view_as(targets)
