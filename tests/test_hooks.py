@@ -1,0 +1,159 @@
+"""Hooks: they see what the model computes, in its order, and leave no trace."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from civilwar.config import ModelConfig, make_config
+from civilwar.hooks import QueriesKeys, norm_modules, watch_queries_keys
+from civilwar.model import NORM_EPS, Decoder
+
+TINY = ModelConfig(
+    n_layers=3, d_model=29, n_query_heads=6, n_kv_heads=3, d_head=10, d_ff=37, vocab_size=307, context=23
+)
+TOKENS = torch.randint(307, (2, 19), generator=torch.Generator().manual_seed(0))
+
+
+def n_hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize("qk_norm", ["learned", "frozen", "none"])
+def test_watching_changes_nothing(qk_norm: str) -> None:
+    model = Decoder(dataclasses.replace(TINY, qk_norm=qk_norm))
+
+    def loss_and_gradient() -> list[Tensor]:
+        model.zero_grad()
+        logits = model(TOKENS)
+        logits.square().mean().backward()
+        return [logits.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    before = loss_and_gradient()
+    with watch_queries_keys(model, lambda event: None):
+        assert n_hooks(model) == 6
+        during = loss_and_gradient()
+    after = loss_and_gradient()
+    assert n_hooks(model) == 0
+    for a, b, c in zip(before, during, after, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_hooks_go_when_the_forward_pass_or_the_callback_fails() -> None:
+    model = Decoder(TINY)
+
+    def fail(event: QueriesKeys) -> None:
+        raise KeyError(event.layer)
+
+    with pytest.raises(KeyError), watch_queries_keys(model, fail):
+        model(TOKENS)
+    assert n_hooks(model) == 0
+    seen: list[QueriesKeys] = []
+    with pytest.raises(ValueError, match="context"), watch_queries_keys(model, seen.append):
+        model(torch.zeros(1, 24, dtype=torch.long))
+    assert n_hooks(model) == 0
+    assert seen == []
+
+
+def test_a_pass_that_failed_half_way_leaves_nothing_for_the_next() -> None:
+    model, seen = Decoder(TINY), []
+    broken = model.blocks[1].attention.k_norm.register_forward_pre_hook(lambda *args: 1 / 0)
+    with watch_queries_keys(model, seen.append):
+        with pytest.raises(ZeroDivisionError):
+            model(TOKENS)
+        broken.remove()
+        seen.clear()
+        model(TOKENS[:, :7])
+    assert [event.layer for event in seen] == [0, 1, 2]
+    assert {event.queries.shape[1] for event in seen} == {event.keys.shape[1] for event in seen} == {7}
+
+
+def test_layers_come_in_order_with_their_own_queries_and_keys() -> None:
+    model, seen = Decoder(TINY), []
+    inputs: list[Tensor] = []
+    for block in model.blocks:
+        block.attention.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
+    with watch_queries_keys(model, seen.append):
+        model(TOKENS)
+    assert [event.layer for event in seen] == [0, 1, 2]
+    for block, event, x in zip(model.blocks, seen, inputs, strict=True):
+        q, k, _, _ = torch.cat(block.attention.weights()).split(block.attention.widths)
+        for vectors, matrix in ((event.queries, q), (event.keys, k)):
+            raw = (x @ matrix.T).unflatten(-1, (-1, 10))
+            normed = raw / (raw.square().mean(-1, keepdim=True) + NORM_EPS).sqrt()
+            torch.testing.assert_close(vectors, normed)
+        torch.testing.assert_close(event.keys_before_norm, (x @ k.T).unflatten(-1, (-1, 10)))
+
+
+def test_the_callback_gets_float32_outside_autograd_and_autocast() -> None:
+    model = Decoder(make_config("smoke", "pure_bf16").model).to(torch.bfloat16)
+    state: list[tuple[bool, bool, torch.dtype]] = []
+
+    def callback(event: QueriesKeys) -> None:
+        assert not event.keys.requires_grad
+        state.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), event.queries.dtype))
+
+    with watch_queries_keys(model, callback), torch.autocast("cpu", dtype=torch.bfloat16):
+        model(TOKENS)
+    assert state == [(False, False, torch.float32)] * 2
+
+
+def qwen3() -> nn.Module:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=307,
+            hidden_size=29,
+            intermediate_size=37,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=3,
+            head_dim=10,
+            max_position_embeddings=23,
+        )
+    ).eval()
+
+
+def test_works_on_qwen3_of_transformers() -> None:
+    model, seen = qwen3(), []
+    with torch.no_grad():
+        before = model(TOKENS).logits
+        with watch_queries_keys(model, seen.append):
+            during = model(TOKENS).logits
+        after = model(TOKENS).logits
+    assert torch.equal(before, during)
+    assert torch.equal(before, after)
+    assert n_hooks(model) == 0
+    assert [event.layer for event in seen] == [0, 1, 2]
+    for event in seen:
+        assert event.queries.shape == (2, 19, 6, 10)
+        assert event.keys.shape == (2, 19, 3, 10)
+        norm = event.keys.norm(dim=-1)
+        torch.testing.assert_close(norm, torch.full_like(norm, 10**0.5), rtol=1e-2, atol=0)
+
+
+class Halved(nn.Module):
+    """Attention of which only the queries are normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.ModuleDict({"q_norm": nn.Identity(), "k_norm": nn.Identity()}) for _ in "ab"])
+        del self.layers[1]["k_norm"]
+
+
+def test_a_model_without_pairs_of_norms_is_refused() -> None:
+    with pytest.raises(ValueError, match="Linear has 0 modules named q_norm and 0 named k_norm"):
+        norm_modules(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="Halved has 2 modules named q_norm and 1 named k_norm"):
+        norm_modules(Halved())
+    with pytest.raises(ValueError, match="Expected one of each"), watch_queries_keys(nn.Linear(2, 2), print):
+        pytest.fail("the block must not run")
+
+
+def test_pairs_stand_in_the_model_s_order() -> None:
+    model = Decoder(TINY)
+    assert norm_modules(model) == [(b.attention.q_norm, b.attention.k_norm) for b in model.blocks]
