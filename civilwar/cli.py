@@ -1,0 +1,94 @@
+"""The command line: ``civilwar train | list | record | book | reproduce``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from civilwar.config import DEFAULT_CORPUS, PRESETS, VARIANTS, make_config
+from civilwar.runs import RunError, list_runs, open_run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Errors that name their remedy are printed as one line, with exit status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    except (RunError, ValueError, ArithmeticError) as error:
+        print(f"civilwar: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="civilwar", description="Train, record and publish runs of the Attention Civil War."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a run, or finish an interrupted one")
+    train.add_argument("--preset", default="laptop", choices=list(PRESETS))
+    train.add_argument("--variant", default="baseline", choices=list(VARIANTS))
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--corpus", default=DEFAULT_CORPUS, help="docstrings, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]")
+    train.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
+    train.set_defaults(command=_train)
+
+    runs = commands.add_parser("list", help="list runs")
+    runs.set_defaults(command=_list)
+
+    record = commands.add_parser("record", help="copy a complete run without its weights to data/")
+    record.add_argument("name")
+    record.set_defaults(command=_record)
+
+    book = commands.add_parser("book", help="rebuild the published book from the recorded run, no training")
+    book.set_defaults(command=_book)
+
+    reproduce = commands.add_parser("reproduce", help="train live and build the book of that run under build/")
+    reproduce.add_argument("--preset", default="laptop", choices=list(PRESETS))
+    reproduce.add_argument("--seed", type=int, default=0)
+    reproduce.add_argument("--device", default="auto")
+    reproduce.set_defaults(command=_reproduce)
+    return parser
+
+
+# torch and papermill are slow to load: each command imports what it needs
+
+
+def _train(options: argparse.Namespace) -> None:
+    from civilwar.train import train
+
+    config = make_config(options.preset, options.variant, options.seed, options.corpus)
+    run = train(config, options.name, options.device)
+    print(f"{run.name}: {run.manifest['status']}, {run.path}")
+
+
+def _list(options: argparse.Namespace) -> None:
+    for name in list_runs():
+        run = open_run(name)
+        print(f"{name}\t{run.manifest['status']}\t{run.path}")
+
+
+def _record(options: argparse.Namespace) -> None:
+    from civilwar.publish import record
+
+    print(f"recorded {record(options.name)}")
+
+
+def _book(options: argparse.Namespace) -> None:
+    from civilwar.publish import publish_recorded
+
+    print(f"the book is at {publish_recorded() / 'index.html'}")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from civilwar.publish import reproduce
+
+    print(f"the book of your run is at {reproduce(options.preset, options.seed, options.device) / 'index.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

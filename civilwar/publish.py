@@ -1,0 +1,126 @@
+"""From a recorded run to pages: execute the phase notebooks in order, then let jupyter-book render them.
+
+The book itself never executes anything. Executed notebooks are stripped of time stamps and random ids, so that the same
+run gives the same files and a difference in git means a difference in content.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nbformat
+import papermill
+
+from civilwar import paths
+from civilwar.analysis import divergence
+from civilwar.config import make_config
+from civilwar.plots import divergence as draw_divergence
+from civilwar.plots import style
+from civilwar.runs import MANIFEST, WEIGHTS, Run, RunError, atomic_path, open_run, read_json, write_json
+
+
+def phase_notebooks() -> list[Path]:
+    """Source notebooks in reading order."""
+    return sorted((paths.repository() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> None:
+    """Run one notebook with papermill and write it, without time stamps, to ``target``."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    executed = papermill.execute_notebook(
+        str(source), str(target), parameters=dict(parameters or {}), progress_bar=False, cwd=str(paths.repository())
+    )
+    nbformat.write(without_timestamps(executed), target)
+
+
+def without_timestamps(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what differs between two executions of the same thing."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = f"injected-parameters-{number}"
+    return notebook
+
+
+def build_book(source: Path) -> Path:
+    """``jupyter-book build`` from scratch, warnings as errors. Returns the folder of the HTML pages.
+
+    Raises subprocess.CalledProcessError where the build fails; its output has been shown by then.
+    """
+    html = source.parent / "_build"
+    # incremental builds do not notice changed static files
+    shutil.rmtree(html, ignore_errors=True)
+    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--warningiserror", "--keep-going"]
+    subprocess.run(command, check=True)
+    return html / "html"
+
+
+def publish_recorded() -> Path:
+    """Rebuild the published book from the recorded run in ``data/``, whatever this machine trained itself."""
+    root = paths.repository()
+    # a folder without runs: the notebooks then find the recorded ones
+    os.environ["CIVILWAR_RUNS"] = str(root / "build" / "no-runs")
+    for notebook in phase_notebooks():
+        print(f"executing {notebook.name}", flush=True)
+        execute(notebook, root / "book" / "phases" / notebook.name)
+    write_cover(open_run(make_config().default_name), root / "book" / "_static" / "cover.png")
+    return build_book(root / "book")
+
+
+def reproduce(preset: str = "laptop", seed: int = 0, device: str = "auto") -> Path:
+    """Train live, execute the notebooks on that run, build its book; everything under ``build/``."""
+    # torch is loaded only where there is something to train
+    from civilwar.train import train
+
+    root = paths.repository()
+    build = root / "build"
+    os.environ["CIVILWAR_RUNS"] = str(build / "runs")
+    os.environ["CIVILWAR_CACHE"] = str(build / "cache")
+    train(make_config(preset, seed=seed), device=device)
+    site = build / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    site.mkdir(parents=True)
+    shutil.copytree(root / "book", site / "book", ignore=shutil.ignore_patterns("phases", "_build"))
+    shutil.copy2(root / "_config.yml", site)
+    for notebook in phase_notebooks():
+        print(f"executing {notebook.name}", flush=True)
+        execute(notebook, site / "book" / "phases" / notebook.name, {"preset": preset, "seed": seed})
+    return build_book(site / "book")
+
+
+def write_cover(run: Run, target: Path) -> None:
+    """The README's picture, from the run: the key norms of the middle layer's heads."""
+    style.use_style()
+    norms = divergence.key_norms(run)
+    layer = divergence.middle_layer(run.config)
+    figure, ax = style.single()
+    draw_divergence.head_norms(norms[norms["layer"] == layer], divergence.decay_only_curve(run), ax)
+    ax.set_title(f"Layer {layer}: four heads, one gain, key norms over training")
+    figure.savefig(target, dpi=160, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+
+
+def record(name: str) -> Path:
+    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
+
+    Raises RunError where the run is incomplete, or where ``data/`` has another run of that name.
+    """
+    run = open_run(name)
+    if not run.complete:
+        raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
+    target = paths.recorded() / name
+    if target.exists() and Run(target).config.hash != run.config.hash:
+        raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
+    with atomic_path(target) as temporary:
+        shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
+        manifest = read_json(temporary / MANIFEST)
+        manifest["files"].pop(WEIGHTS, None)
+        write_json(temporary / MANIFEST, manifest)
+    return target

@@ -1,0 +1,392 @@
+"""A run is a folder: a manifest, tidy tables, arrays. Nothing recorded in it is ever half-written.
+
+While a run trains, its rows go out in *parts*, one folder per checkpoint, each renamed into place when whole. A
+checkpoint is only written after its part; so whatever is on disk up to the last checkpoint is complete, and a resumed
+run throws away at most a part that it is about to compute again. At the end the parts become ``tables/`` and
+``arrays/``, and the manifest lists the checksum of every file.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from civilwar import paths
+from civilwar.config import ConfigError, RunConfig
+
+TABLES = (
+    "train",
+    "step_layers",
+    "step_kv_heads",
+    "step_query_heads",
+    "probe_kv_heads",
+    "probe_query_heads",
+    "probe_sinks",
+    "probe_induction",
+    "probe_loss",
+)
+ARRAYS = ("gain", "energy", "patterns")
+MANIFEST, PROBE, WEIGHTS = "manifest.json", "probe.json", "weights.safetensors"
+
+
+class RunError(RuntimeError):
+    """A run cannot be read or written. The message says which, why, and what to do."""
+
+
+class RunNotFound(RunError):
+    """No run of that name."""
+
+
+class RunBusy(RunError):
+    """Another process writes this run."""
+
+
+class RunMismatch(RunError):
+    """The folder holds a run of another configuration."""
+
+
+class RunDamaged(RunError):
+    """A file of the run is missing, truncated or altered."""
+
+
+def sha256(file: Path) -> str:
+    """Checksum of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place only if the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.writing")
+    _remove(temporary)
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        if temporary.is_dir():
+            _remove(target)
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+def _flush_to_disk(path: Path) -> None:
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(target: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as sorted, indented JSON, atomically. NaN is refused: undefined values are null."""
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with atomic_path(target) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises RunDamaged where it is not one."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunDamaged(
+            f"{file} cannot be read as JSON ({error}). Restore it from a copy, or train the run again."
+        ) from error
+    if not isinstance(content, dict):
+        raise RunDamaged(f"{file} holds no JSON object. Restore it from a copy, or train the run again.")
+    return content
+
+
+@dataclass
+class Records:
+    """Rows and arrays of one stretch of steps, as the tracker hands them over."""
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """One parquet file per table and one safetensors file per group of arrays."""
+        (folder / "tables").mkdir(parents=True)
+        (folder / "arrays").mkdir()
+        for name, table in self.tables.items():
+            table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+        for name, group in self.arrays.items():
+            save_file(
+                {key: np.ascontiguousarray(value) for key, value in group.items()},
+                folder / "arrays" / f"{name}.safetensors",
+            )
+
+    @classmethod
+    def read(cls, folder: Path) -> "Records":
+        """Inverse of `write`."""
+        return cls(
+            tables={file.stem: read_table(file) for file in sorted((folder / "tables").glob("*.parquet"))},
+            arrays={file.stem: read_arrays(file) for file in sorted((folder / "arrays").glob("*.safetensors"))},
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list["Records"]) -> "Records":
+        """Stretches in order, joined along steps. A table or array that a stretch lacks adds nothing."""
+        tables = {
+            name: pd.concat([p.tables[name] for p in parts if name in p.tables], ignore_index=True)
+            for name in dict.fromkeys(name for p in parts for name in p.tables)
+        }
+        arrays = {
+            name: {
+                key: np.concatenate([p.arrays[name][key] for p in parts if name in p.arrays])
+                for key in next(p.arrays[name] for p in parts if name in p.arrays)
+            }
+            for name in dict.fromkeys(name for p in parts for name in p.arrays)
+        }
+        return cls(tables, arrays)
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """One parquet table. Raises RunDamaged where it cannot be read."""
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        raise RunDamaged(f"{file} is not a whole parquet file ({error}). {_REMEDY}") from error
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """One group of arrays. Raises RunDamaged where it cannot be read."""
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RunDamaged(f"{file} is not a whole safetensors file ({error}). {_REMEDY}") from error
+
+
+_REMEDY = "Restore it from a copy, or remove the run's folder and train it again."
+
+
+class Run:
+    """A run on disk, for reading. Files are checked against the manifest's checksums when first read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / MANIFEST).is_file():
+            raise RunNotFound(f"{path} is no run: it has no {MANIFEST}.")
+        self.manifest = read_json(path / MANIFEST)
+        try:
+            self.config = RunConfig.from_dict(self.manifest["config"])
+        except (KeyError, ConfigError) as error:
+            raise RunDamaged(
+                f"{path / MANIFEST} was written by another version of civilwar ({error}). Read it with that version "
+                f"(commit {self.manifest.get('commit')}), or train the run again under a new name."
+            ) from error
+        self._cache: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, {self.manifest.get('status')}, config {self.config.hash})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def complete(self) -> bool:
+        """Whether training reached its last step."""
+        return bool(self.manifest.get("status") == "complete")
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was recorded."""
+        return int(self.table("train")["step"].max())
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far."""
+        if name not in TABLES:
+            raise RunError(f"no table {name!r}: expected one of {', '.join(TABLES)}.")
+        table: pd.DataFrame = self._read(f"tables/{name}.parquet", lambda records: records.tables.get(name), read_table)
+        return table.copy()
+
+    def array(self, name: str) -> dict[str, np.ndarray]:
+        """A group of arrays by name (see ``ARRAYS``), each with its ``step`` axis first."""
+        if name not in ARRAYS:
+            raise RunError(f"no array {name!r}: expected one of {', '.join(ARRAYS)}.")
+        group: dict[str, np.ndarray] = self._read(
+            f"arrays/{name}.safetensors", lambda records: records.arrays.get(name), read_arrays
+        )
+        return dict(group)
+
+    @cached_property
+    def probe(self) -> dict[str, Any]:
+        """Tokens of the probe texts as strings, which of them are separators, and the uniform-attention baselines."""
+        self._verify(PROBE)
+        return read_json(self.path / PROBE)
+
+    def _read(self, relative: str, from_parts: Any, read: Any) -> Any:
+        if relative not in self._cache:
+            if self.complete:
+                self._verify(relative)
+                self._cache[relative] = read(self.path / relative)
+            else:
+                self._cache[relative] = from_parts(self._parts)
+        if self._cache[relative] is None:
+            raise RunError(f"run {self.name} has no {relative} yet: it stopped before its first checkpoint. Resume it.")
+        return self._cache[relative]
+
+    @cached_property
+    def _parts(self) -> Records:
+        folders = sorted((self.path / "parts").glob("[0-9]*"))
+        return Records.concatenate([Records.read(folder) for folder in folders])
+
+    def _verify(self, relative: str) -> None:
+        expected = self.manifest.get("files", {}).get(relative)
+        file = self.path / relative
+        if not file.is_file():
+            raise RunDamaged(f"{file} is missing. {_REMEDY}")
+        if expected is not None and sha256(file) != expected:
+            raise RunDamaged(f"{file} differs from the checksum in {MANIFEST}: it was cut short or altered. {_REMEDY}")
+
+
+def find_run(name: str) -> Path | None:
+    """The folder of a run by name: this machine's runs first, then the recorded ones. None where neither has it."""
+    check_name(name)
+    for root in (paths.runs(), paths.recorded()):
+        if (root / name / MANIFEST).is_file():
+            return root / name
+    return None
+
+
+def list_runs() -> list[str]:
+    """Names of all runs that can be opened, recorded ones included."""
+    roots = (paths.runs(), paths.recorded())
+    return sorted({file.parent.name for root in roots for file in root.glob(f"*/{MANIFEST}")})
+
+
+def open_run(name: str) -> Run:
+    """Open a run by name. Raises RunNotFound naming those that exist."""
+    path = find_run(name)
+    if path is None:
+        raise RunNotFound(
+            f"no run {name!r}. There are: {', '.join(list_runs()) or 'none yet'}. Train it with `civilwar train`."
+        )
+    return Run(path)
+
+
+def check_name(name: str) -> str:
+    """``name`` if a run can be called that. Raises RunError otherwise."""
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0") or name.startswith("."):
+        raise RunError(f"{name!r} cannot name a run: use letters, digits, dots, dashes and underscores.")
+    return name
+
+
+def check_same_config(stored: RunConfig, wanted: RunConfig, where: Path) -> None:
+    """Raise RunMismatch, naming the fields that differ, unless the two configurations are equal."""
+    if stored.hash == wanted.hash:
+        return
+    old, new = _flatten(stored.as_dict()), _flatten(wanted.as_dict())
+    differences = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked for"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
+    raise RunMismatch(
+        f"{where} holds a run of another configuration ({'; '.join(differences)}). "
+        "Ask for that configuration, or give the new run another name."
+    )
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+class RunWriter:
+    """The one process that may write a run. Use as a context manager; a second one gets RunBusy at once."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        check_name(path.name)
+        self.path, self.config = path, config
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> "RunWriter":
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunBusy(
+                f"{self.path} is being written by another process. Wait for it, or use another name."
+            ) from error
+        try:
+            if (self.path / MANIFEST).is_file():
+                check_same_config(Run(self.path).config, self.config, self.path)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def write_manifest(self, **changes: Any) -> None:
+        """Update the manifest's entries; configuration and hash are always there."""
+        file = self.path / MANIFEST
+        manifest = read_json(file) if file.is_file() else {}
+        manifest |= {
+            "config": self.config.as_dict(),
+            "config_hash": self.config.hash,
+            "seed": self.config.seed,
+            **changes,
+        }
+        write_json(file, manifest)
+
+    def write_part(self, step: int, records: Records) -> None:
+        """Rows up to and including ``step``, in a folder of their own."""
+        with atomic_path(self.path / "parts" / f"{step:06d}") as temporary:
+            records.write(temporary)
+
+    def discard_parts_after(self, step: int) -> None:
+        """Forget parts that no checkpoint covers; a resumed run computes them again."""
+        for folder in (self.path / "parts").glob("[0-9]*"):
+            if int(folder.name) > step:
+                shutil.rmtree(folder)
+
+    def finish(self, **changes: Any) -> Run:
+        """Join the parts into the final tables, list every file's checksum, and mark the run complete."""
+        folders = sorted((self.path / "parts").glob("[0-9]*"))
+        with atomic_path(self.path / ".joined") as temporary:
+            Records.concatenate([Records.read(folder) for folder in folders]).write(temporary)
+        for name in ("tables", "arrays"):
+            _remove(self.path / name)
+            os.replace(self.path / ".joined" / name, self.path / name)
+        _remove(self.path / ".joined")
+        files = [*self.path.glob("tables/*.parquet"), *self.path.glob("arrays/*.safetensors")]
+        files += [self.path / name for name in (PROBE, WEIGHTS) if (self.path / name).is_file()]
+        checksums = {file.relative_to(self.path).as_posix(): sha256(file) for file in sorted(files)}
+        self.write_manifest(files=checksums, status="complete", **changes)
+        # only now may the parts and checkpoints go: a kill before this line leaves a run that resumes
+        self.remove_scaffolding()
+        return Run(self.path)
+
+    def remove_scaffolding(self) -> None:
+        """Throw away what only an unfinished run needs."""
+        for name in ("parts", "checkpoints"):
+            _remove(self.path / name)

@@ -1,0 +1,370 @@
+"""Run folders: nothing half-written, damage found, mistakes named."""
+
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from civilwar import paths, runs
+from civilwar.config import RunConfig, make_config
+from civilwar.runs import (
+    ARRAYS,
+    MANIFEST,
+    PROBE,
+    TABLES,
+    Records,
+    Run,
+    RunBusy,
+    RunDamaged,
+    RunError,
+    RunMismatch,
+    RunNotFound,
+    RunWriter,
+    atomic_path,
+    list_runs,
+    open_run,
+    read_json,
+    write_json,
+)
+
+CONFIG = make_config("smoke")
+
+
+def records(*steps: int) -> Records:
+    """Rows of a tiny run: every table and array, with an undefined value."""
+    step = np.array(steps, dtype=np.int32)
+    tables = {name: pd.DataFrame({"step": step, "value": step * np.float32(0.5)}) for name in TABLES}
+    tables["train"] = pd.DataFrame({"step": step, "loss": np.where(step == 1, np.nan, step).astype(np.float32)})
+    return Records(
+        tables, {name: {"step": step, "data": step[:, None] * np.ones((1, 3), np.float32)} for name in ARRAYS}
+    )
+
+
+def write_run(path: Path, config: RunConfig = CONFIG) -> Run:
+    with RunWriter(path, config) as writer:
+        writer.write_manifest(status="running")
+        write_json(path / PROBE, {"texts": []})
+        writer.write_part(1, records(0, 1))
+        writer.write_part(2, records(2))
+        return writer.finish(timings={"wall_seconds": 1.5})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of this test alone: ``runs`` for this machine's runs, ``data`` for recorded ones."""
+    monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(paths, "recorded", lambda: tmp_path / "data")
+    return tmp_path / "runs"
+
+
+# ---------------------------------------------------------------- atomic writes
+
+
+def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("one")
+        assert not target.exists()
+    assert target.read_text() == "one"
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        _ = 1 / 0
+    assert target.read_text() == "one"
+    assert [file.name for file in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "part"
+    for content in ("one", "two"):
+        with atomic_path(target) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:  # noqa: PT012
+        temporary.mkdir()
+        (temporary / "three").write_text("half")
+        raise KeyboardInterrupt
+    assert [file.name for file in target.iterdir()] == ["two"]
+    assert [file.name for file in tmp_path.iterdir()] == ["part"]
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
+    left = tmp_path / ".part.writing"
+    left.mkdir()
+    (left / "old").write_text("half")
+    with atomic_path(tmp_path / "part") as temporary:
+        assert temporary == left
+        temporary.mkdir()
+        (temporary / "new").write_text("whole")
+    assert [file.name for file in (tmp_path / "part").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_refuses_what_is_no_json_and_keeps_the_old_file(tmp_path: Path, value: float) -> None:
+    file = tmp_path / "numbers.json"
+    write_json(file, {"a": None, "ö": [1, 0.5]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"a": value})
+    assert read_json(file) == {"a": None, "ö": [1, 0.5]}
+
+
+# ---------------------------------------------------------------- writing and reading
+
+
+def test_a_run_reads_back_what_was_written(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    assert run.complete
+    assert run.config == CONFIG
+    assert run.last_step == 2
+    assert run.manifest["config_hash"] == CONFIG.hash
+    assert run.manifest["seed"] == 0
+    assert run.manifest["timings"] == {"wall_seconds": 1.5}
+    expected = records(0, 1, 2)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(run.table(name), expected.tables[name])
+    for name in ARRAYS:
+        assert set(run.array(name)) == {"step", "data"}
+        for key, value in expected.arrays[name].items():
+            np.testing.assert_array_equal(run.array(name)[key], value)
+            assert run.array(name)[key].dtype == value.dtype
+    assert run.probe == {"texts": []}
+    # undefined values are null, and the parts are gone
+    assert run.table("train").loss.isna().tolist() == [False, True, False]
+    assert sorted(p.name for p in (folder / "tiny").iterdir()) == [".lock", "arrays", MANIFEST, PROBE, "tables"]
+
+
+def test_every_recorded_file_has_its_checksum(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    files = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS} | {PROBE}
+    assert set(run.manifest["files"]) == files
+    assert run.manifest["files"][PROBE] == runs.sha256(folder / "tiny" / PROBE)
+
+
+def test_a_table_may_be_changed_by_who_asked_for_it(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    table = run.table("train")
+    table["loss"] = 0.0
+    assert run.table("train").loss.iloc[2] == 2
+
+
+def test_a_run_in_progress_gives_the_rows_so_far(folder: Path) -> None:
+    with RunWriter(folder / "tiny", CONFIG) as writer:
+        writer.write_manifest(status="running")
+        with pytest.raises(RunError, match=r"tiny has no tables/train\.parquet yet.*Resume it"):
+            open_run("tiny").table("train")
+        writer.write_part(1, records(0, 1))
+        run = open_run("tiny")
+        assert not run.complete
+        assert run.table("train").step.tolist() == [0, 1]
+        assert run.last_step == 1
+        writer.write_part(2, records(2))
+        writer.discard_parts_after(1)
+        assert open_run("tiny").table("train").step.tolist() == [0, 1]
+
+
+def test_joining_stretches_keeps_order_and_fills_nothing_in() -> None:
+    joined = Records.concatenate([records(0, 1), Records(), Records({"train": records(2).tables["train"]})])
+    assert joined.tables["train"].step.tolist() == [0, 1, 2]
+    assert joined.tables["probe_loss"].step.tolist() == [0, 1]
+    assert joined.arrays["gain"]["step"].tolist() == [0, 1]
+    assert Records.concatenate([]).tables == {}
+
+
+def test_an_unknown_table_or_array_gets_the_valid_names(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    with pytest.raises(RunError, match="no table 'loss': expected one of train, step_layers"):
+        run.table("loss")
+    with pytest.raises(RunError, match="no array 'gains': expected one of gain, energy, patterns"):
+        run.array("gains")
+
+
+# ---------------------------------------------------------------- finding
+
+
+def test_runs_are_listed_and_opened_by_name(folder: Path) -> None:
+    assert list_runs() == []
+    with pytest.raises(RunNotFound, match=r"no run 'a'\. There are: none yet"):
+        open_run("a")
+    write_run(folder / "b")
+    write_run(folder / "a")
+    write_run(folder.parent / "data" / "recorded")
+    (folder / "no-run").mkdir()
+    assert list_runs() == ["a", "b", "recorded"]
+    assert open_run("recorded").path == folder.parent / "data" / "recorded"
+    with pytest.raises(RunNotFound, match=r"no run 'c'\. There are: a, b, recorded"):
+        open_run("c")
+    with pytest.raises(RunNotFound, match=f"no-run is no run: it has no {MANIFEST}"):
+        Run(folder / "no-run")
+
+
+def test_a_run_of_this_machine_hides_a_recorded_one_of_the_same_name(folder: Path) -> None:
+    write_run(folder.parent / "data" / "a")
+    assert open_run("a").path.parent.name == "data"
+    write_run(folder / "a")
+    assert open_run("a").path.parent.name == "runs"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\\b", ".hidden", "a\0"])
+def test_a_name_that_is_no_folder_s_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(RunError, match="cannot name a run"):
+        open_run(name)
+
+
+# ---------------------------------------------------------------- two writers
+
+
+def test_another_configuration_under_the_same_name_is_refused_field_by_field(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    before = {file: file.read_bytes() for file in (folder / "tiny").rglob("*") if file.is_file()}
+    other = dataclasses.replace(CONFIG, seed=3, train=dataclasses.replace(CONFIG.train, adamw_lr=0.5))
+    with pytest.raises(RunMismatch) as caught, RunWriter(folder / "tiny", other):
+        pytest.fail("the block must not run")
+    message = str(caught.value)
+    assert "seed: 0 there, 3 asked for" in message
+    assert "train.adamw_lr: 0.006 there, 0.5 asked for" in message
+    assert "muon" not in message
+    assert {file: file.read_bytes() for file in (folder / "tiny").rglob("*") if file.is_file()} == before
+    # and the lock is free again
+    with RunWriter(folder / "tiny", CONFIG):
+        assert open_run("tiny").config == run.config
+
+
+def hold(path: Path, ready: Any, done: Any) -> None:
+    with RunWriter(path, CONFIG) as writer:
+        writer.write_manifest(status="running")
+        ready.set()
+        done.wait(60)
+
+
+def test_a_second_process_is_told_that_the_run_is_busy(folder: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(folder / "tiny", ready, done))
+    process.start()
+    try:
+        assert ready.wait(60)
+        with (
+            pytest.raises(RunBusy, match="tiny is being written by another process"),
+            RunWriter(folder / "tiny", CONFIG),
+        ):
+            pytest.fail("the block must not run")
+        # reading goes on
+        assert open_run("tiny").manifest["status"] == "running"
+    finally:
+        done.set()
+        process.join(60)
+    assert process.exitcode == 0
+    with RunWriter(folder / "tiny", CONFIG) as writer:
+        writer.write_manifest(status="again")
+
+
+def test_the_lock_is_free_after_a_failure(folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError), RunWriter(folder / "tiny", CONFIG):
+        _ = 1 / 0
+    with RunWriter(folder / "tiny", CONFIG) as writer:
+        writer.write_manifest(status="running")
+
+
+# ---------------------------------------------------------------- damage
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def alter(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [cut, alter, Path.unlink], ids=["cut", "altered", "missing"])
+@pytest.mark.parametrize("file", ["tables/step_kv_heads.parquet", "arrays/gain.safetensors", PROBE])
+def test_a_damaged_file_of_a_complete_run_is_found(folder: Path, file: str, damage: Any) -> None:
+    write_run(folder / "tiny")
+    damage(folder / "tiny" / file)
+    run = open_run("tiny")
+    with pytest.raises(RunDamaged, match=rf"{Path(file).name}.*(train it again|train the run again)"):
+        {"tables": lambda: run.table("step_kv_heads"), "arrays": lambda: run.array("gain")}.get(
+            file.partition("/")[0], lambda: run.probe
+        )()
+    # the rest can still be read
+    assert run.table("train").step.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kept", [0, 3, 0.3, 0.9])
+@pytest.mark.parametrize("file", ["tables/train.parquet", "arrays/gain.safetensors"])
+def test_a_part_that_was_cut_short_is_found(folder: Path, file: str, kept: float) -> None:
+    with RunWriter(folder / "tiny", CONFIG) as writer:
+        writer.write_manifest(status="running")
+        writer.write_part(1, records(0, 1))
+        damaged = folder / "tiny" / "parts" / "000001" / file
+        size = damaged.stat().st_size
+        os.truncate(damaged, kept if isinstance(kept, int) else int(size * kept))
+        with pytest.raises(RunDamaged, match=damaged.name):
+            open_run("tiny").table("train")
+        with pytest.raises(RunDamaged, match=damaged.name):
+            writer.finish()
+        assert not open_run("tiny").complete
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("", "cannot be read as JSON"),
+        ("[1]", "holds no JSON object"),
+        (b"\xff", "JSON"),
+    ],
+)
+def test_a_damaged_manifest_is_found_and_not_written_over(folder: Path, content: str | bytes, message: str) -> None:
+    write_run(folder / "tiny")
+    manifest = folder / "tiny" / MANIFEST
+    manifest.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = manifest.read_bytes()
+    with pytest.raises(RunDamaged, match=message):
+        open_run("tiny")
+    with pytest.raises(RunDamaged, match=message), RunWriter(folder / "tiny", CONFIG):
+        pytest.fail("the block must not run")
+    assert manifest.read_bytes() == before
+
+
+def test_a_manifest_of_another_version_is_named_with_its_commit(folder: Path) -> None:
+    write_run(folder / "tiny")
+    file = folder / "tiny" / MANIFEST
+    manifest = json.loads(file.read_text())
+    manifest["config"]["model"]["dropout"] = 0.1
+    manifest["commit"] = "abc123"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(RunDamaged, match=r"another version of civilwar.*dropout.*commit abc123"):
+        open_run("tiny")
+
+
+def test_a_copied_run_can_be_read_anywhere(folder: Path) -> None:
+    write_run(folder / "tiny")
+    shutil.copytree(folder / "tiny", folder / "copy")
+    pd.testing.assert_frame_equal(open_run("copy").table("train"), open_run("tiny").table("train"))
+    assert repr(open_run("copy")) == f"Run('copy', complete, config {CONFIG.hash})"
+
+
+# ---------------------------------------------------------------- where things lie
+
+
+def test_folders_follow_their_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path / "r"))
+    monkeypatch.setenv("CIVILWAR_CACHE", str(tmp_path / "c"))
+    assert (paths.runs(), paths.cache()) == (tmp_path / "r", tmp_path / "c")
+    monkeypatch.delenv("CIVILWAR_RUNS")
+    monkeypatch.delenv("CIVILWAR_CACHE")
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.chdir(root)
+    assert paths.runs() == root / "runs"
+    assert paths.cache() == root / "runs" / ".cache"
+    assert paths.recorded() == root / "data"

@@ -1,0 +1,371 @@
+"""Training: it learns, repeats itself bit for bit, and survives being killed at any moment."""
+
+import dataclasses
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_tensors
+
+from civilwar import train as training
+from civilwar.config import VARIANTS, RunConfig, make_config
+from civilwar.corpus import load_corpus
+from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, RunDamaged, RunError, RunMismatch, open_run, sha256
+from civilwar.train import DeviceError, TrainingDiverged, choose_device, train
+
+
+def assert_same_run(run: Run, expected: Run) -> None:
+    """Tables, arrays, probe and weights are equal bit for bit, and are what the manifest says."""
+    assert run.complete
+    assert run.manifest["files"] == expected.manifest["files"]
+    names = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
+    assert names | {WEIGHTS, "probe.json"} == set(run.manifest["files"])
+    for file, checksum in run.manifest["files"].items():
+        assert sha256(run.path / file) == checksum, file
+    for name in TABLES:
+        ours, theirs = run.table(name), expected.table(name)
+        assert list(ours) == list(theirs)
+        for column in ours:
+            assert ours[column].to_numpy().tobytes() == theirs[column].to_numpy().tobytes(), (name, column)
+    # nothing is left over
+    assert {path.name for path in run.path.iterdir()} == {path.name for path in expected.path.iterdir()}
+
+
+def shortened(config: RunConfig, steps: int = 4, **changes: Any) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps, **changes))
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_training_learns_more_than_how_often_each_token_occurs(smoke_run: Run, smoke_config: RunConfig) -> None:
+    loss = smoke_run.table("train").loss
+    assert loss[0] == pytest.approx(math.log(512), abs=0.1)
+    corpus = load_corpus(smoke_config.corpus, 512)
+    share = np.bincount(corpus.train.ids, minlength=512) / len(corpus.train.ids)
+    unigram = -(share[share > 0] * np.log(share[share > 0])).sum()
+    assert loss[20:].mean() < unigram
+    held_out = smoke_run.table("probe_loss").groupby("step").loss.mean()
+    assert held_out.loc[24] < held_out.loc[0] - 0.5
+    # a head start would mean that probe or targets are wrong
+    assert held_out.loc[0] == pytest.approx(math.log(512), abs=0.1)
+
+
+def test_the_recorded_loss_of_a_step_is_that_of_its_state(smoke_run: Run, smoke_config: RunConfig) -> None:
+    from civilwar.model import Decoder, next_token_loss
+
+    model = Decoder(smoke_config.model)
+    model.load_state_dict(load_tensors(smoke_run.path / WEIGHTS))
+    corpus = load_corpus(smoke_config.corpus, 512)
+    inputs, targets = corpus.training_batches(0, 4, 64, 24).batch(24)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = next_token_loss(model(inputs), targets).mean()
+    assert smoke_run.table("train").loss.iloc[24] == loss.item()
+    np.testing.assert_array_equal(
+        smoke_run.array("gain")["k_gain"][24],
+        torch.stack([block.attention.k_norm.weight.detach() for block in model.blocks]),
+    )
+
+
+def test_the_gains_and_the_weights_move(smoke_run: Run, smoke_config: RunConfig) -> None:
+    from civilwar.model import Decoder
+
+    initial, final = Decoder(smoke_config.model, 0).state_dict(), load_file(smoke_run.path / WEIGHTS)
+    assert set(initial) == set(final)
+    for name, value in initial.items():
+        assert np.abs(value.numpy() - final[name]).mean() > 1e-3, name
+
+
+def test_the_manifest_says_what_was_run_and_how(smoke_run: Run, smoke_config: RunConfig) -> None:
+    manifest = smoke_run.manifest
+    assert manifest["status"] == "complete"
+    assert RunConfig.from_dict(manifest["config"]) == smoke_config
+    assert manifest["config_hash"] == smoke_config.hash
+    assert manifest["seed"] == 0
+    assert manifest["n_parameters"] == smoke_config.model.n_parameters
+    assert manifest["device"]["type"] == "cpu"
+    assert manifest["device"]["threads"] == 1
+    assert manifest["dtype_policy"] == {
+        "parameters": "float32",
+        "compute": "bfloat16",
+        "precision": "bf16-autocast",
+        "metrics": "float32",
+    }
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert {"python", "numpy", "tokenizers", "civilwar"} <= set(manifest["versions"])
+    corpus = load_corpus(smoke_config.corpus, 512)
+    assert manifest["corpus"] == corpus.facts()
+    assert manifest["corpus"]["checksum"] == corpus.checksum
+    assert manifest["resumed_at"] == []
+    assert {"wall_seconds", "snapshot_seconds", "tokens_per_second"} == set(manifest["timings"])
+    assert {"commit", "dirty", "started", "finished"} <= set(manifest)
+
+
+def test_probe_texts_are_recorded_as_strings(smoke_run: Run) -> None:
+    short, long = smoke_run.probe["short_texts"], smoke_run.probe["texts"]
+    assert [len(text["tokens"]) for text in short] == [len(text["separator"]) for text in short] == [16, 16]
+    assert [len(text["tokens"]) for text in long] == [64] * 3
+    assert all(isinstance(token, str) for text in short + long for token in text["tokens"])
+    flags = [flag for text in long for flag in text["separator"]]
+    assert 0 < sum(flags) < len(flags)
+    assert smoke_run.probe["uniform_attention"]["entropy"] == pytest.approx(math.lgamma(65) / 64)
+
+
+# ---------------------------------------------------------------- repetition
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(smoke_run: Run, smoke_config: RunConfig) -> None:
+    # with other checkpoints, which change nothing that is recorded
+    again = train(smoke_config, "again", device="cpu", checkpoint_every=7, progress=False)
+    assert again.path != smoke_run.path
+    assert_same_run(again, smoke_run)
+
+
+def test_another_seed_gives_another_run_on_the_same_probe(smoke_run: Run, smoke_config: RunConfig) -> None:
+    other = train(dataclasses.replace(smoke_config, seed=1), "other-seed", device="cpu", progress=False)
+    files, expected = other.manifest["files"], smoke_run.manifest["files"]
+    assert set(files) == set(expected)
+    assert {file for file in files if files[file] == expected[file]} == {"probe.json"}
+    assert abs(other.table("train").loss - smoke_run.table("train").loss).min() > 0
+
+
+def test_a_complete_run_is_opened_not_trained(
+    smoke_run: Run, smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "load_corpus", lambda *args: pytest.fail("nothing is to be trained"))
+    assert train(smoke_config, "smoke-run", device="cpu", progress=False).manifest == smoke_run.manifest
+
+
+def test_another_configuration_or_a_bad_name_is_refused_before_any_work(
+    smoke_run: Run, smoke_config: RunConfig, runs_dir: Path
+) -> None:
+    before = sorted(runs_dir.parent.rglob("*"))
+    with pytest.raises(RunMismatch, match="seed: 0 there, 9 asked for"):
+        train(dataclasses.replace(smoke_config, seed=9), "smoke-run", device="cpu", progress=False)
+    for name in ("../elsewhere", "a/b", ".hidden"):
+        with pytest.raises(RunError, match="cannot name a run"):
+            train(smoke_config, name, device="cpu", progress=False)
+    assert sorted(runs_dir.parent.rglob("*")) == before
+
+
+# ---------------------------------------------------------------- variants
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains(variant: str, smoke_corpus: str) -> None:
+    config = shortened(make_config("smoke", variant, corpus=smoke_corpus))
+    run = train(config, f"variant-{variant}", device="cpu", progress=False)
+    weights = load_tensors(run.path / WEIGHTS)
+    gain = run.array("gain")["k_gain"]
+    assert np.isfinite(run.table("train").loss).all()
+    assert run.table("train").loss.iloc[-1] < 6.2
+    if variant == "frozen_gain":
+        assert (gain == 1).all()
+    elif variant == "no_qk_norm":
+        assert np.isnan(gain).all()
+        assert run.table("step_layers").k_gain_rms.isna().all()
+        assert run.table("step_kv_heads").norm_mean.notna().all()
+    else:
+        assert (gain[0] == 1).all()
+        assert (gain[-1] != 1).any()
+    dtype = torch.bfloat16 if variant == "pure_bf16" else torch.float32
+    assert {value.dtype for value in weights.values()} == {dtype}
+    assert run.manifest["dtype_policy"]["parameters"] == str(dtype).removeprefix("torch.")
+
+
+# ---------------------------------------------------------------- devices
+
+
+def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, expected in [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=cuda: there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=mps: there)
+        assert choose_device().type == expected
+    assert choose_device("cpu").type == "cpu"
+    for absent in ("cuda", "cuda:1", "mps", "tpu", ""):
+        with pytest.raises(DeviceError, match=rf"device = '{absent}': expected auto or .* \(cpu\)"):
+            choose_device(absent)
+
+
+@pytest.mark.cuda
+def test_a_run_on_cuda_records_the_same_rows(smoke_run: Run, smoke_config: RunConfig) -> None:
+    run = train(smoke_config, "on-cuda", device="cuda", checkpoint_every=5, progress=False)
+    assert run.manifest["device"]["type"] == "cuda"
+    for name in TABLES:
+        axes = run.table(name).select_dtypes("int32")
+        assert axes.equals(smoke_run.table(name).select_dtypes("int32"))
+    np.testing.assert_allclose(run.table("train").loss, smoke_run.table("train").loss, atol=0.1)
+
+
+def test_progress_shows_loss_and_tokens(smoke_config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    train(shortened(smoke_config, 5), "with-progress", device="cpu")
+    shown = capsys.readouterr().err
+    assert "with-progress: 100%" in shown
+    assert "loss=" in shown
+    assert "tok/s" in shown
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def train_counting_events(config: RunConfig, name: str) -> tuple[Run, int]:
+    """A run, and how often it touched its folder, by the same rule as kill_driver.py."""
+    count, watching = 0, True
+    folder = str(training.paths.runs() / name)
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal count
+        if watching and any(isinstance(a, str | Path) and str(a).startswith(folder) for a in arguments):
+            count += 1
+
+    # cannot be taken away again, so it is switched off
+    sys.addaudithook(watch)
+    run = train(config, name, device="cpu", checkpoint_every=3, progress=False)
+    watching = False
+    return run, count
+
+
+def test_a_killed_run_resumes_to_the_same_bits(smoke_config: RunConfig, tmp_path: Path) -> None:
+    config = shortened(smoke_config, 13)
+    uninterrupted, n_events = train_counting_events(config, "uninterrupted")
+    assert n_events > 200
+    draw = random.Random(0)
+    # anywhere; twice; among the last, when tables are joined and files thrown away; and from outside
+    plans = [(f"killed-{n}", [("event", draw.randrange(20, n_events))]) for n in range(2)]
+    plans += [("killed-2", [("event", n_events // 2), ("event", n_events // 3)])]
+    plans += [(f"killed-{3 + n}", [("event", n_events - draw.randrange(35 * n, 35 * n + 35))]) for n in range(3)]
+    plans += [("killed-6", [("checkpoints", 1), ("checkpoints", 3)])]
+    for file, content in (("config.json", config.as_dict()), ("plans.json", plans)):
+        (tmp_path / file).write_text(json.dumps(content))
+    driver = Path(__file__).with_name("kill_driver.py")
+    done = subprocess.run(
+        [sys.executable, driver, tmp_path / "config.json", tmp_path / "plans.json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[-signal.SIGKILL] * len(kills) for _, kills in plans], done.stderr
+    resumed = []
+    for name, _ in plans:
+        run = train(config, name, device="cpu", checkpoint_every=3, progress=False)
+        assert_same_run(run, uninterrupted)
+        resumed.append(run.manifest["resumed_at"])
+    # most of them from a checkpoint, not from the start; the one that was killed twice, twice
+    assert sum(bool(steps) for steps in resumed) >= 4, resumed
+    assert len(resumed[-1]) == 2
+
+
+@pytest.fixture(scope="module")
+def stopped_by_ctrl_c(runs_dir: Path, smoke_config: RunConfig) -> Path:
+    """A run stopped by Ctrl-C in the middle of step 17, with checkpoints of steps 9 and 14."""
+    path = runs_dir / "stopped"
+    original = training._Session._update
+
+    def update(session: Any, loss: torch.Tensor) -> None:
+        if len(session.tracker._steps) == 3 and (path / "checkpoints" / "000014").is_dir():
+            signal.raise_signal(signal.SIGINT)
+        original(session, loss)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._Session, "_update", update)
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke_config, path.name, device="cpu", checkpoint_every=5, progress=False)
+    assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["000009", "000014"]
+    return path
+
+
+@pytest.fixture
+def interrupted(stopped_by_ctrl_c: Path, tmp_path: Path) -> Path:
+    """A copy of that run for one test, named like the test."""
+    copy = stopped_by_ctrl_c.with_name(f"interrupted-{tmp_path.name}")
+    return Path(shutil.copytree(stopped_by_ctrl_c, copy))
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_read_and_resumed(
+    interrupted: Path, smoke_run: Run, smoke_config: RunConfig
+) -> None:
+    half = open_run(interrupted.name)
+    assert half.manifest["status"] == "running"
+    assert half.table("train").step.tolist() == list(range(15))
+    assert half.table("train").equals(smoke_run.table("train")[:15])
+    run = train(smoke_config, interrupted.name, device="cpu", progress=False)
+    assert_same_run(run, smoke_run)
+    assert run.manifest["resumed_at"] == [15]
+    assert run.manifest["started"] == half.manifest["started"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "missing", "sidecar"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
+    interrupted: Path, smoke_run: Run, smoke_config: RunConfig, damage: str
+) -> None:
+    newest = interrupted / "checkpoints" / "000014"
+    state = newest / "state.pt"
+    if damage == "cut":
+        os.truncate(state, state.stat().st_size // 2)
+    elif damage == "altered":
+        content = bytearray(state.read_bytes())
+        content[len(content) // 2] ^= 1
+        state.write_bytes(bytes(content))
+    elif damage == "missing":
+        state.unlink()
+    else:
+        (newest / "checkpoint.json").write_text("{")
+    with pytest.raises(RunDamaged, match=str(newest)) as caught:
+        train(smoke_config, interrupted.name, device="cpu", progress=False)
+    assert "go on from step 9" in str(caught.value)
+    shutil.rmtree(newest)
+    run = train(smoke_config, interrupted.name, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == [10]
+    assert_same_run(run, smoke_run)
+
+
+def test_without_any_checkpoint_a_run_starts_again(interrupted: Path, smoke_run: Run, smoke_config: RunConfig) -> None:
+    shutil.rmtree(interrupted / "checkpoints")
+    run = train(smoke_config, interrupted.name, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == []
+    assert_same_run(run, smoke_run)
+
+
+@pytest.mark.parametrize("first_bad_step", [3, 6, 24])
+def test_a_diverging_run_stops_and_keeps_what_it_has(
+    smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch, first_bad_step: int
+) -> None:
+    original, name = training._Session._update, f"diverged-{first_bad_step}"
+    updates = 0
+
+    def update(session: Any, loss: torch.Tensor) -> None:
+        nonlocal updates
+        original(session, loss)
+        updates += 1
+        if updates == first_bad_step:
+            session.model.blocks[0].mlp.up.weight.data[:] = math.inf
+
+    monkeypatch.setattr(training._Session, "_update", update)
+    with pytest.raises(TrainingDiverged, match=rf"the loss is nan at step \d+ of {name}\. Its tables"):
+        train(smoke_config, name, device="cpu", checkpoint_every=2, progress=False)
+    run = open_run(name)
+    assert not run.complete
+    assert run.manifest["status"] == "diverged"
+    loss = run.table("train").loss
+    assert loss[:first_bad_step].notna().all()
+    assert loss[first_bad_step:].isna().all()
+    assert first_bad_step <= run.last_step < first_bad_step + 4
+
+
+def test_an_absurd_learning_rate_is_reported_as_divergence(smoke_config: RunConfig) -> None:
+    with pytest.raises(TrainingDiverged, match="lower the learning rate"):
+        train(shortened(smoke_config, 12, muon_lr=1e30), "absurd", device="cpu", checkpoint_every=2, progress=False)
+    assert open_run("absurd").table("train").loss[0] < 6.5
