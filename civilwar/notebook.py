@@ -1,0 +1,158 @@
+"""What the phase notebooks call: open (or train) the run, show a figure with its data, glue a number.
+
+A figure goes into the page as SVG whose ink is the page's own text colour, with an alternative text, a caption, and its
+data as CSV behind a link. Everything travels inside the page, so it works offline and from a file.
+"""
+
+import base64
+import html
+import io
+import math
+import re
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+from myst_nb import glue as myst_glue
+
+from civilwar.config import DEFAULT_CORPUS, make_config
+from civilwar.plots.style import INK, use_style
+from civilwar.runs import Run, check_same_config, find_run
+
+AUTO = "auto"
+
+
+def open_phase(
+    run: str = AUTO,
+    preset: str = "laptop",
+    variant: str = "baseline",
+    seed: int = 0,
+    corpus: str = DEFAULT_CORPUS,
+    device: str = AUTO,
+) -> Run:
+    """The run a notebook is about: opened if it exists and is complete, trained (or its training finished) if not.
+
+    Args:
+        run: the run's name; ``auto`` names it after preset, variant and seed.
+        preset: ``smoke``, ``laptop`` or ``paper``.
+        variant: ``baseline`` or one of the controls.
+        seed: of initialisation and data order.
+        corpus: ``docstrings``, ``path:FOLDER_OR_FILE`` or ``hub:NAME[:CONFIG]``.
+        device: used only for training: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises ConfigError for a wrong value, naming the valid ones; RunMismatch where the run of that name is another one.
+    """
+    use_style()
+    config = make_config(preset, variant, seed, corpus)
+    name = config.default_name if run == AUTO else run
+    path = find_run(name)
+    if path is not None:
+        found = Run(path)
+        check_same_config(found.config, config, path)
+        if found.complete:
+            return found
+    # torch is loaded only where there is something to train
+    from civilwar.train import train
+
+    return train(config, name, device)
+
+
+def glue(**numbers: float | int | str | None) -> None:
+    """Make numbers available to the prose of this page and, through ``{number}``, of all others.
+
+    Undefined numbers are glued as nan, never as 0.
+    """
+    for key, value in numbers.items():
+        # plain Python numbers: NumPy's would be shown as np.float64(...)
+        plain = value if isinstance(value, str | int) else math.nan if value is None else float(value)
+        myst_glue(key, plain, display=False)
+
+
+def glue_run(run: Run) -> None:
+    """Glue what a page says about the run itself: its name, size, corpus, machine and cost."""
+    manifest, config = run.manifest, run.config
+    corpus, timings = manifest["corpus"], manifest.get("timings", {})
+    loss = run.table("train")["loss"]
+    glue(
+        run_name=run.name,
+        run_status=str(manifest["status"]),
+        commit=(manifest["commit"] or "unknown")[:12],
+        config_hash=config.hash,
+        n_steps=config.train.steps,
+        n_tokens=config.n_tokens,
+        n_parameters=int(manifest["n_parameters"]),
+        d_head=config.model.d_head,
+        corpus_documents=int(corpus["documents"]),
+        corpus_megabytes=corpus["bytes"] / 1e6,
+        corpus_tokens_millions=corpus["train_tokens"] / 1e6,
+        device_name=str(manifest["device"]["name"]),
+        wall_minutes=timings.get("wall_seconds", math.nan) / 60,
+        tokens_per_second=timings.get("tokens_per_second", math.nan),
+        first_loss=float(loss.iloc[0]),
+        final_loss=float(loss.tail(16).mean()),
+        validation_loss=float(run.table("probe_loss").groupby("step")["loss"].mean().iloc[-1]),
+    )
+
+
+def show(
+    figure: Figure, data: pd.DataFrame | Mapping[str, pd.DataFrame], name: str, title: str, alt: str, caption: str = ""
+) -> None:
+    """Display a figure with its take-away as title, a caption, and its data a click away; glue it under ``name``.
+
+    Args:
+        figure: closed afterwards.
+        data: what was drawn; several tables become several links.
+        name: of the glued figure and of the downloaded files.
+        title: the take-away, one sentence.
+        alt: what the picture shows, for those who cannot see it.
+        caption: how to read it.
+    """
+    tables = {"": data} if isinstance(data, pd.DataFrame) else dict(data)
+    links = " ".join(_csv_link(name, suffix, table) for suffix, table in tables.items())
+    page = HTML(
+        f'<figure class="cw-figure" id="{html.escape(name)}">'
+        f'<p class="cw-title">{html.escape(title)}</p>'
+        f"{_inline_svg(figure, alt)}"
+        f"<figcaption>{html.escape(caption)}</figcaption>"
+        f'<p class="cw-links">{links}</p></figure>'
+    )
+    plt.close(figure)
+    myst_glue(f"picture_{name}", page, display=False)
+    display(page)
+
+
+def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2) -> None:
+    """Display a small table with a title and its data as CSV; undefined values are shown as a dash."""
+    formats = {
+        column: f"{{:.{decimals if isinstance(decimals, int) else decimals.get(str(column), 2)}f}}"
+        for column in table.columns
+        if pd.api.types.is_float_dtype(table[column])
+    }
+    body = table.style.format(formats, na_rep="–").hide(axis="index").set_uuid(name)
+    body.set_table_attributes('class="cw-table dataframe"')
+    page = HTML(
+        f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
+        f'<p class="cw-links">{_csv_link(name, "", table)}</p></figure>'
+    )
+    display(page)
+
+
+def _inline_svg(figure: Figure, alt: str) -> str:
+    buffer = io.StringIO()
+    # no date: the same run gives the same page, byte for byte
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor")
+    head, _, rest = svg.partition(">")
+    return f'{head} role="img" aria-label="{html.escape(alt)}">{rest}'
+
+
+def _csv_link(name: str, suffix: str, table: pd.DataFrame) -> str:
+    file = f"{name}_{suffix}.csv" if suffix else f"{name}.csv"
+    content = base64.b64encode(table.to_csv(index=False, float_format="%.5g").encode()).decode()
+    label = f"Data: {suffix} (CSV)" if suffix else "Data (CSV)"
+    return f'<a download="{html.escape(file)}" href="data:text/csv;base64,{content}">{html.escape(label)}</a>'

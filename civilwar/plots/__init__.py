@@ -1,0 +1,1 @@
+"""Frames in, axes out. One file per phase, one visual language (`style`); no torch, no statistics."""
