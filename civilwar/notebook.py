@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections.abc import Mapping
+from numbers import Integral
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -17,11 +18,12 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from myst_nb import glue as myst_glue
 
-from civilwar.config import DEFAULT_CORPUS, make_config
+from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
 from civilwar.plots.style import INK, use_style
 from civilwar.runs import Run, check_same_config, find_run
 
 AUTO = "auto"
+DEVICES = (AUTO, "cuda", "mps", "cpu")
 
 
 def open_phase(
@@ -46,6 +48,9 @@ def open_phase(
     """
     use_style()
     config = make_config(preset, variant, seed, corpus)
+    # checked here too, since a run that exists needs no device and would let a slip pass
+    if str(device).partition(":")[0] not in DEVICES:
+        raise ConfigError(f"device = {device!r}: expected one of {', '.join(DEVICES)}.")
     name = config.default_name if run == AUTO else run
     path = find_run(name)
     if path is not None:
@@ -66,7 +71,12 @@ def glue(**numbers: float | int | str | None) -> None:
     """
     for key, value in numbers.items():
         # plain Python numbers: NumPy's would be shown as np.float64(...)
-        plain = value if isinstance(value, str | int) else math.nan if value is None else float(value)
+        if isinstance(value, Integral):
+            plain: float | int | str = int(value)
+        elif isinstance(value, str):
+            plain = value
+        else:
+            plain = math.nan if value is None else float(value)
         myst_glue(key, plain, display=False)
 
 
@@ -113,14 +123,14 @@ def show(
     links = " ".join(_csv_link(name, suffix, table) for suffix, table in tables.items())
     page = HTML(
         f'<figure class="cw-figure" id="{html.escape(name)}">'
-        f'<p class="cw-title">{html.escape(title)}</p>'
+        f'<p class="cw-title">{html.escape(_typographic(title))}</p>'
         f"{_inline_svg(figure, alt)}"
         f"<figcaption>{html.escape(caption)}</figcaption>"
         f'<p class="cw-links">{links}</p></figure>'
     )
     plt.close(figure)
-    myst_glue(f"picture_{name}", page, display=False)
-    display(page)
+    # displayed and glued at once: a second output would double the page
+    myst_glue(f"picture_{name}", page, display=True)
 
 
 def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2) -> None:
@@ -130,13 +140,19 @@ def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str
         for column in table.columns
         if pd.api.types.is_float_dtype(table[column])
     }
-    body = table.style.format(formats, na_rep="–").hide(axis="index").set_uuid(name)
+    body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
+    body = body.hide(axis="index").set_uuid(name)
     body.set_table_attributes('class="cw-table dataframe"')
     page = HTML(
         f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
         f'<p class="cw-links">{_csv_link(name, "", table)}</p></figure>'
     )
     display(page)
+
+
+def _typographic(text: str) -> str:
+    """Minus signs before numbers, instead of the hyphens that Python's format writes."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _inline_svg(figure: Figure, alt: str) -> str:

@@ -57,7 +57,8 @@ def build_book(source: Path) -> Path:
     html = source.parent / "_build"
     # incremental builds do not notice changed static files
     shutil.rmtree(html, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--warningiserror", "--keep-going"]
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(source), "--warningiserror", "--keep-going"]
     subprocess.run(command, check=True)
     return html / "html"
 

@@ -3,8 +3,9 @@
 usage: kill_driver.py CONFIG.json PLANS.json
 
 A plan is a run's name and a list of kills, one process each, all on the same run folder. A kill is ``["event", n]``: the
-process kills itself right before it touches the run's folder for the n-th time (open, rename, remove, make a folder); or ``["checkpoints", n]``: this program kills it as soon as n checkpoints have been written. Prints one list of
-exit statuses per plan.
+process kills itself right before it touches the run's folder for the n-th time (open, rename, remove, make a folder);
+or ``["checkpoints", n]``: this program kills it as soon as n checkpoints have been written.
+Prints one list of exit statuses per plan.
 """
 
 import json

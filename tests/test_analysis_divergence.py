@@ -104,6 +104,16 @@ def test_dips_finds_each_layers_minimum_beside_decay_alone(tmp_path: Path) -> No
     assert table["end_norm"].to_numpy() == pytest.approx([6.0, 4.725, 3.5])
 
 
+def test_departures_are_where_a_layer_leaves_decay_for_good(tmp_path: Path) -> None:
+    config = make_synthetic_config(n_layers=3, steps=60)
+    step = np.arange(61)[:, None, None]
+    away = np.concatenate([0.012 * np.maximum(0, step - 20), 0 * step, 0.3 * ((step > 10) & (step < 40))], axis=1)
+    norms = divergence.decay_only(config, step) + away + np.array([-0.3, -0.1, 0.1, 0.3])
+    table = divergence.departures(write_run(tmp_path / "run", config, Truth(norms=norms))).set_index("layer")
+    assert table["departure_step"][0] == 25
+    assert table["departure_step"].isna().to_list() == [False, True, True]
+
+
 def test_the_batch_noise_threshold_holds_its_level(tmp_path: Path) -> None:
     """Heads that are equal but for noise exceed the 99% threshold at about 1% of steps, whatever moves them together."""
     config = make_synthetic_config(n_layers=6, steps=400)
@@ -247,9 +257,11 @@ def test_summary_repeats_the_tables(tmp_path: Path) -> None:
     summary = divergence.summary(run, dips, onsets, aligned)
     assert summary["initial_norm"] == pytest.approx(norms.loc[norms["step"] == 0, "norm"].mean())
     assert summary["end_norm_max"] == norms.loc[norms["step"] == 40, "norm"].max()
-    assert summary["dip_norm"] == pytest.approx(
-        norms.groupby(["layer", "step"])["norm"].mean().groupby("layer").min().mean()
-    )
+    lowest = norms.groupby(["layer", "step"])["norm"].mean().groupby("layer").min()
+    assert summary["dip_norm"] == pytest.approx(lowest[divergence.middle_layer(config)])
+    assert summary["dip_norm_min"] == pytest.approx(lowest.min())
+    assert summary["dip_norm_max"] == pytest.approx(lowest.max())
+    assert divergence.decay_only(config, np.array(summary["dip_step"])) == pytest.approx(summary["decay_only_norm"])
     assert summary["n_layers_aligned"] == int((aligned.loc[aligned["step"] == 40, "p"] < 0.05).sum())
     assert summary["n_layers_onset"] == int(onsets["onset_step"].notna().sum())
     assert all(type(value) in (int, float) for value in summary.values())

@@ -57,7 +57,7 @@ def test_golden_is_above_mean_plus_one_and_a_half_deviations_of_its_layer(tmp_pa
     assert np.flatnonzero(golden[0]).tolist() == [3, 9]
     assert (golden == (final > threshold[:, None])).all()
     assert 0 < golden[2].sum() < 16
-    assert [gains.n_golden(run, layer) for layer in range(3)] == golden.sum(1).tolist()
+    assert [len(gains.golden_dimensions(run, layer)) for layer in range(3)] == golden.sum(1).tolist()
 
 
 @pytest.mark.parametrize("rope_order", ["standard", "shuffled"])
@@ -207,7 +207,7 @@ def test_summary_repeats_the_tables(tmp_path: Path) -> None:
     summary = gains.summary(run, trend, settled, alike)
     assert summary["gain_min"] == pytest.approx(final.min(), rel=1e-6)
     assert summary["gain_max"] == pytest.approx(final.max(), rel=1e-6)
-    assert summary["n_golden"] == sum(gains.n_golden(run, layer) for layer in range(3)) > 0
+    assert summary["n_golden"] == sum(len(gains.golden_dimensions(run, layer)) for layer in range(3)) > 0
     assert summary["n_dimensions"] == 192
     assert summary["gain_rope_rho_min"] == trend["rho"].min()
     assert summary["settle_step_max"] == settled["settle_step"].max()

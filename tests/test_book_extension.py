@@ -19,7 +19,8 @@ EXTENSIONS = Path(__file__).parents[1] / "book" / "_ext"
 
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, EXTENSIONS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -101,11 +102,14 @@ def test_pages_show_numbers_and_pictures_and_follow_the_notebooks(tmp_path: Path
     again = build(tmp_path, page)
     assert again.returncode == 0, again.stderr
     html = (tmp_path / "_out" / "index.html").read_text(encoding="utf8")
-    assert ">0.50<" in html and ">88.0<" in html
+    assert ">0.50<" in html
+    assert ">88.0<" in html
 
     mathjax = tmp_path / "_out" / "_static" / "mathjax"
-    assert "_static/mathjax/tex-chtml.js" in html and 'src="http' not in html
-    assert (mathjax / "tex-chtml.js").is_file() and any((mathjax / "output/chtml/fonts/woff-v2").glob("*Main-Regular*"))
+    assert "_static/mathjax/tex-chtml.js" in html
+    assert 'src="http' not in html
+    assert (mathjax / "tex-chtml.js").is_file()
+    assert any((mathjax / "output/chtml/fonts/woff-v2").glob("*Main-Regular*"))
     assert sum(file.stat().st_size for file in mathjax.rglob("*") if file.is_file()) < 3_000_000
 
 
@@ -117,7 +121,8 @@ def test_a_strict_build_fails_and_names_key_and_page(tmp_path: Path, write_noteb
         done = build(tmp_path, "# Page\n", other)
         assert done.returncode == 1
         warnings = [line for line in done.stderr.splitlines() if "WARNING" in line]
-        assert len(warnings) == 5 and all("other.md" in line for line in warnings)
+        assert len(warnings) == 5
+        assert all("other.md" in line for line in warnings)
         for key, reason in {
             "nowhere": "no notebook glued",
             "rho": "ambiguous: -0.918 in 01.ipynb; -0.2 in 02.ipynb",

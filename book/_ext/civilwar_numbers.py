@@ -5,6 +5,8 @@ in Python's format language. Directive ``{picture} name`` shows HTML that a note
 matching the configuration value ``civilwar_notebooks``. A name that no notebook glued, a name that two notebooks give
 different values, and a format that does not fit are warnings, so that a strict build fails instead of printing a guess.
 
+MyST-NB's own ``{glue:text}`path::key` `` would need the notebook's path beside every number and writes nan as it is.
+
 In a notebook: ``glue("name", value, display=False)`` from myst_nb, where value is a plain Python number or string, or
 ``IPython.display.HTML`` for a picture. None and NaN are written as the word "undefined", whatever the format.
 """

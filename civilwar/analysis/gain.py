@@ -171,10 +171,10 @@ def likeness_null(run: Run, draws: int = DRAWS) -> dict[str, float]:
     return {"centred_high": float(np.quantile(means, 0.975))}
 
 
-def n_golden(run: Run, layer: int) -> int:
-    """Golden dimensions of one layer."""
+def golden_dimensions(run: Run, layer: int) -> set[int]:
+    """Indices of one layer's golden dimensions."""
     table = final_gain(run)
-    return int(table[table["layer"] == layer]["golden"].sum())
+    return set(table[(table["layer"] == layer) & table["golden"]]["dimension"].tolist())
 
 
 def largest_deviation(run: Run) -> float:
@@ -186,6 +186,7 @@ def summary(run: Run, trend: pd.DataFrame, settled: pd.DataFrame, likeness: pd.D
     """The phase's numbers for the prose."""
     final = final_gain(run)
     return {
+        "d_head": run.config.model.d_head,
         "gain_min": float(final["gain"].min()),
         "gain_max": float(final["gain"].max()),
         "n_golden": int(final["golden"].sum()),

@@ -9,8 +9,11 @@ from matplotlib.cm import ScalarMappable
 from civilwar.plots import style
 
 
-def heat(matrix: pd.DataFrame, ax: Axes, largest: float) -> ScalarMappable:
-    """Gain of every dimension (rows) over steps (columns); 1 is white, ``largest`` is how far the scale goes."""
+def heat(matrix: pd.DataFrame, golden: set[int], ax: Axes, largest: float) -> ScalarMappable:
+    """Gain of every dimension (rows) over steps (columns), golden rows marked at the end of the run.
+
+    1 is white; ``largest`` is how far the scale goes either side.
+    """
     norm = mpl.colors.TwoSlopeNorm(1.0, max(0.0, 1 - largest), 1 + largest)
     image = ax.imshow(
         matrix.to_numpy(),
@@ -19,6 +22,17 @@ def heat(matrix: pd.DataFrame, ax: Axes, largest: float) -> ScalarMappable:
         norm=norm,
         interpolation="nearest",
         extent=(float(matrix.columns[0]), float(matrix.columns[-1]), len(matrix) - 0.5, -0.5),
+    )
+    rows = [row for row, dimension in enumerate(matrix.index) if int(dimension) in golden]
+    # in axes coordinates sideways: just right of the last step, whatever the run's length
+    ax.plot(
+        [1.02] * len(rows),
+        rows,
+        "<",
+        color=style.INK,
+        markersize=3.5,
+        transform=ax.get_yaxis_transform(),
+        clip_on=False,
     )
     ax.grid(False)
     ax.set(xlabel="step (updates)")

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 INK = "#25292f"
 #: Every null, bound and baseline.
 NULL = "#8a8f98"
-#: The KV heads of a layer: Okabe and Ito's palette, safe for colour-blind readers; more heads than eight start over.
-KV_HEADS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a125", "#7f6bb3")
+#: The KV heads of a layer: contrast of at least 3 on white and on the dark page; the first four, which are all that the
+#: presets have, stay apart for colour-blind readers; more heads than eight start over.
+KV_HEADS = ("#1a5fd0", "#c96a04", "#1fa572", "#aa64aa", "#0e93b8", "#c0395a", "#8a8a1a", "#7b63c9")
 #: What is measured the report's way, and what the model really does.
-REPORT, CAUSAL, RESCALED = "#d55e00", "#0072b2", "#009e73"
+REPORT, CAUSAL, RESCALED = "#d55e00", "#1a5fd0", "#1fa572"
 #: Layers from first to last: blue to orange, all visible on white and on black.
-LAYER_ENDS = ("#2a78bd", "#8a63b3", "#cf5c83", "#d9822b")
+LAYER_ENDS = ("#2a78bd", "#8a63b3", "#cf5c83", "#d07a22")
 #: Gains: blue below 1, orange above.
 GAIN_CMAP = sns.blend_palette(["#0b4f8a", "#6aaed6", "#f3f3f0", "#f0a35e", "#a63c06"], as_cmap=True)
 

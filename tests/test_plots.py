@@ -1,0 +1,391 @@
+"""Figures: they draw on the axes they get, show their null, can be told apart by everyone, and travel safely in a page."""
+
+import base64
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from synthetic import Truth, keys_like, make_synthetic_config, write_run
+
+from civilwar import notebook
+from civilwar.analysis import divergence, focus, gain, rank
+from civilwar.plots import divergence as draw_divergence
+from civilwar.plots import focus as draw_focus
+from civilwar.plots import gain as draw_gain
+from civilwar.plots import rank as draw_rank
+from civilwar.plots import style
+from civilwar.runs import Run
+
+LAST = 40
+
+
+@pytest.fixture(autouse=True)
+def clean_figures() -> Iterator[None]:
+    with mpl.rc_context():
+        style.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    random = np.random.default_rng(0)
+    config = make_synthetic_config(n_layers=3, steps=LAST)
+    n = len(config.snapshot_steps())
+    gains = 1 + np.linspace(0, 1, LAST + 1)[:, None, None] * random.uniform(-0.4, 0.6, size=(3, 16))
+    truth = Truth(
+        gain=gains,
+        energy=keys_like(random, (LAST + 1, 3, 4, 16)),
+        entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, 3, 8)),
+        entropy_report=random.uniform(3, 4, size=(n, 4, 3, 8)),
+        entropy_rescaled=random.uniform(0.2, 0.9, size=(n, 4, 3, 8)),
+        ranks=random.uniform(4, 12, size=(n, 4, 3, 4, 4)),
+    )
+    return write_run(tmp_path_factory.mktemp("plots") / "run", config, truth)
+
+
+def of_layer(table: pd.DataFrame, layer: int = 0) -> pd.DataFrame:
+    return table[table["layer"] == layer]
+
+
+def draw_head_norms(run: Run, ax: Axes) -> object:
+    bounds = of_layer(divergence.gain_bounds(run))
+    norms = of_layer(divergence.key_norms(run))
+    return draw_divergence.head_norms(norms, divergence.decay_only_curve(run), ax, bounds)
+
+
+def draw_dip(run: Run, ax: Axes) -> object:
+    means = divergence.key_norms(run).groupby(["layer", "step"], as_index=False)["norm"].mean()
+    return draw_divergence.dip(means, divergence.decay_only_curve(run), divergence.dips(run), ax)
+
+
+def draw_spread(run: Run, ax: Axes) -> object:
+    aligned = divergence.alignment(run, draws=49)
+    return draw_divergence.spread(of_layer(divergence.spreads(run)), of_layer(aligned), 8.0, ax)
+
+
+def draw_cloud(run: Run, ax: Axes) -> object:
+    points = focus.at_moments(run, focus.head_points(run))
+    return draw_focus.cloud(points[points["moment"] == "late"], "entropy_normalised", ax, 3)
+
+
+def draw_correlation(run: Run, ax: Axes) -> object:
+    return draw_focus.correlation_over_time(focus.correlations_over_time(run, draws=49), ax)
+
+
+def draw_correlation_per_layer(run: Run, ax: Axes) -> object:
+    return draw_focus.correlation_per_layer(focus.correlations_per_layer(run, LAST), ax)
+
+
+def draw_over_time(run: Run, ax: Axes) -> object:
+    means, null = (rank.of_measure(t, "participation_ratio") for t in (rank.layer_means(run), rank.null_over_time(run)))
+    return draw_rank.over_time(means, null, 12.8, ax, 3)
+
+
+def draw_by_layer(run: Run, ax: Axes) -> object:
+    heads = rank.of_measure(rank.ranks_over_time(run), "effective_rank")
+    return draw_rank.by_layer(heads[heads["step"] == LAST], rank.of_measure(rank.ends(run), "effective_rank"), ax)
+
+
+def draw_profile(run: Run, ax: Axes) -> object:
+    return draw_gain.frequency_profile(gain.frequency_profile(run), 64, ax)
+
+
+def draw_settling(run: Run, ax: Axes) -> object:
+    return draw_gain.settling(gain.settling(run), gain.SETTLED, ax)
+
+
+def draw_likeness(run: Run, ax: Axes) -> object:
+    return draw_gain.likeness(gain.likeness(run), gain.likeness_null(run, draws=49)["centred_high"], ax)
+
+
+#: A cloud of dots has no null of its own: the correlation beside it has.
+WITH_NULL = [
+    draw_head_norms,
+    draw_dip,
+    draw_spread,
+    draw_correlation,
+    draw_correlation_per_layer,
+    draw_over_time,
+    draw_by_layer,
+    draw_profile,
+    draw_settling,
+    draw_likeness,
+]
+Draw = Callable[[Run, Axes], object]
+
+
+def visible_colors(ax: Axes) -> set[str]:
+    colors = {to_hex(line.get_color()) for line in ax.lines}
+    for artist in [*ax.collections, *ax.patches]:
+        colors |= {to_hex(color) for color in np.atleast_2d(artist.get_facecolor())}
+    return colors
+
+
+@pytest.mark.parametrize("draw", [*WITH_NULL, draw_cloud])
+def test_a_figure_is_drawn_on_the_axes_it_gets_with_its_null(run: Run, draw: Draw) -> None:
+    _, (ax, other) = plt.subplots(1, 2)
+    before = len(plt.get_fignums())
+    assert draw(run, ax) is ax
+    assert ax.has_data()
+    assert not other.has_data()
+    assert len(plt.get_fignums()) == before
+    if draw in WITH_NULL:
+        assert style.NULL in visible_colors(ax)
+
+
+def test_a_figure_is_drawn_where_there_is_no_gain(tmp_path: Path) -> None:
+    """Bounds, band and decay curve are null there, and nothing warns."""
+    config = make_synthetic_config(n_layers=2, steps=LAST, qk_norm="none")
+    random = np.random.default_rng(1)
+    norms = 4 + random.standard_normal((LAST + 1, 2, 4))
+    absent = write_run(tmp_path / "run", config, Truth(gain=np.full((LAST + 1, 2, 16), np.nan), norms=norms))
+    draws = (draw_head_norms, draw_dip, draw_spread, draw_over_time, draw_by_layer, draw_cloud)
+    figure, axes = plt.subplots(1, len(draws), figsize=(12, 2))
+    for draw, ax in zip(draws, axes, strict=True):
+        draw(absent, ax)
+        assert ax.has_data()
+    figure.canvas.draw()
+
+
+def test_the_heat_map_is_centred_on_1_and_shared_between_layers(run: Run) -> None:
+    _, ax = plt.subplots()
+    image = draw_gain.heat(gain.heat(run, 1, True), {1, 5}, ax, 0.4)
+    assert image in ax.images
+    assert to_hex(image.to_rgba(1.0)) == to_hex(style.GAIN_CMAP(0.5))
+    assert image.norm(1.4) == pytest.approx(1)
+    assert image.norm(0.6) == pytest.approx(0)
+
+
+def test_a_kv_head_has_the_same_color_everywhere(run: Run) -> None:
+    _, (norms, ranks) = plt.subplots(1, 2)
+    draw_head_norms(run, norms)
+    draw_by_layer(run, ranks)
+    for kv_head in range(4):
+        label = f"KV head {kv_head}"
+        (line,) = (line for line in norms.lines if line.get_label() == label)
+        (dots,) = (dots for dots in ranks.collections if dots.get_label() == label)
+        assert to_hex(line.get_color()) == to_hex(dots.get_facecolor()[0]) == style.kv_head_color(kv_head)
+    assert style.kv_head_color(9) == style.kv_head_color(1)
+
+
+def test_a_layer_has_the_same_color_in_every_figure(run: Run) -> None:
+    expected = [to_hex(color) for color in style.layer_colors(3)]
+    _, axes = plt.subplots(1, 4)
+    for draw, ax in zip((draw_dip, draw_over_time, draw_profile, draw_settling), axes, strict=True):
+        draw(run, ax)
+        solid = [line for line in ax.lines if to_hex(line.get_color()) != style.NULL]
+        assert [to_hex(line.get_color()) for line in solid] == expected
+
+
+def test_a_measure_of_entropy_has_the_same_color_in_both_figures(run: Run) -> None:
+    _, axes = plt.subplots(1, 2)
+    for draw, ax in zip((draw_correlation, draw_correlation_per_layer), axes, strict=True):
+        draw(run, ax)
+        by_name = {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
+        for measure, name in draw_focus.MEASURE_NAMES.items():
+            assert by_name[name] == draw_focus.MEASURE_COLORS[measure]
+
+
+# ---------------------------------------------------------------- everyone can read them
+
+#: Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+#: The page's background in the light theme, and in the dark one as in book.css.
+WHITE, DARK = "#ffffff", "#141518"
+
+
+def linear(color: object) -> np.ndarray:
+    rgb = np.array(to_rgb(color))  # type: ignore[arg-type]
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(first: object, second: object) -> float:
+    """WCAG 2.1: (L1 + 0.05) / (L2 + 0.05) of relative luminances."""
+    dark, light = sorted(float(linear(c) @ [0.2126, 0.7152, 0.0722]) for c in (first, second))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def lab(color: object, vision: str) -> np.ndarray:
+    """CIE Lab under a D65 white of a colour as seen with one kind of vision."""
+    seen = np.clip(VISION[vision] @ linear(color), 0, 1)
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    xyz = to_xyz @ seen / [0.95047, 1.0, 1.08883]
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_color_arithmetic_against_known_values() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert lab("#ff0000", "normal") == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
+    red, green = lab("#b84040", "deuteranopia"), lab("#6f7a2c", "deuteranopia")
+    assert np.linalg.norm(red - green) < 0.4 * np.linalg.norm(lab("#b84040", "normal") - lab("#6f7a2c", "normal"))
+
+
+def test_the_dark_background_is_the_books() -> None:
+    css = (Path(__file__).parents[1] / "book" / "_static" / "book.css").read_text(encoding="utf8")
+    assert f"--pst-color-background: {DARK};" in css
+
+
+@pytest.mark.parametrize("background", [WHITE, DARK])
+def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
+    colors = {*style.KV_HEADS, style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
+    colors |= {to_hex(color) for n in (6, 22) for color in style.layer_colors(n)}
+    pale = {color: round(contrast(color, background), 2) for color in colors if contrast(color, background) < 3}
+    assert not pale
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(
+    "palette",
+    # layers are an ordered scale: its ends must differ
+    [style.KV_HEADS[:4], (style.REPORT, style.CAUSAL, style.RESCALED), style.LAYER_ENDS[:: len(style.LAYER_ENDS) - 1]],
+)
+def test_colors_are_told_apart_with_every_kind_of_vision(palette: tuple[str, ...], vision: str) -> None:
+    """A difference of 20 in Lab is far beyond the 2.3 that is just noticeable, for lines that do not touch."""
+    near = {
+        (to_hex(a), to_hex(b)): round(float(np.linalg.norm(lab(a, vision) - lab(b, vision))), 1)
+        for a, b in itertools.combinations(palette, 2)
+    }
+    assert len(near) == len(palette) * (len(palette) - 1) / 2
+    assert min(near.values()) >= 20, near
+
+
+def test_every_head_has_a_color_of_its_own() -> None:
+    assert len({*style.KV_HEADS}) == len(style.KV_HEADS) == 8
+    assert style.INK not in style.KV_HEADS
+
+
+# ---------------------------------------------------------------- in a page
+
+
+def shown(capture: list[object], **options: object) -> BeautifulSoup:
+    figure, ax = style.single()
+    ax.plot([0, 1], [0, 1], color=style.CAUSAL)
+    ax.set(xlabel="step", ylabel="norm")
+    defaults = {"data": pd.DataFrame({"step": [0, 1]}), "name": "figure", "title": "t", "alt": "a", "caption": "c"}
+    notebook.show(figure, **(defaults | options))  # type: ignore[arg-type]
+    assert not plt.get_fignums()
+    return BeautifulSoup(capture[-1].data, "html.parser")  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    pages: list[object] = []
+    monkeypatch.setattr(notebook, "myst_glue", lambda key, page, display: pages.append(page))
+    return pages
+
+
+def inline(draw: Draw, run: Run) -> str:
+    figure, ax = style.single()
+    draw(run, ax)
+    svg = notebook._inline_svg(figure, "what it shows")
+    plt.close(figure)
+    return svg
+
+
+@pytest.mark.parametrize("draw", [*WITH_NULL, draw_cloud])
+def test_inline_svg_speaks_takes_the_pages_ink_and_asks_no_host(run: Run, draw: Draw) -> None:
+    svg = inline(draw, run)
+    root = ElementTree.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == "what it shows"
+    assert "currentColor" in svg
+    assert style.INK not in svg
+    # text and axes are drawn in ink only: no black or grey that a dark page would swallow
+    grey = {c for c in re.findall(r"#[0-9a-f]{6}", svg) if np.ptp(to_rgb(c)) < 0.03 and contrast(c, DARK) < 3}
+    assert not grey
+    links = re.findall(r"https?://[^\s\"'<]+", re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg))
+    assert not links
+    references = re.findall(r'(?:href|src)="([^"]*)"', svg) + re.findall(r"url\(([^)]*)\)", svg)
+    assert all(reference.startswith(("#", "data:")) for reference in references)
+    assert "<text" in svg
+
+
+def test_the_same_figure_gives_the_same_bytes(run: Run) -> None:
+    first = inline(draw_profile, run)
+    assert inline(draw_profile, run) == first
+    assert inline(draw_settling, run) != first
+
+
+HOSTILE = """<script>alert("1")</script> 'a' & "b" <img src=x onerror=y>"""
+
+
+def test_hostile_text_stays_text(displayed: list[object]) -> None:
+    page = shown(displayed, title=HOSTILE, alt=HOSTILE, caption=HOSTILE, name=HOSTILE, data={HOSTILE: pd.DataFrame()})
+    assert not page.find_all(["script", "img"])
+    assert page.find(class_="cw-title").get_text() == HOSTILE
+    assert page.find("figcaption").get_text() == HOSTILE
+    assert page.find("svg")["aria-label"] == HOSTILE
+    assert page.find("figure")["id"] == HOSTILE
+    assert page.find("a")["download"] == f"{HOSTILE}_{HOSTILE}.csv"
+    assert HOSTILE in page.find("a").get_text()
+    assert not [name for tag in page.find_all(True) for name in tag.attrs if name.startswith("on")]
+
+
+def test_hostile_text_in_the_drawing_and_its_data_stays_text(displayed: list[object]) -> None:
+    figure, ax = style.single()
+    ax.set_title(HOSTILE)
+    ax.plot([0, 1], [0, 1])
+    table = pd.DataFrame({HOSTILE: [HOSTILE, "</a><script>"], "x": [1.0, 2.0]})
+    notebook.show(figure, table, "name", "t", "a")
+    page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
+    assert not page.find_all(["script", "img"])
+    assert HOSTILE in page.find("svg").get_text()
+    notebook.show_table(table, "name", HOSTILE)
+    page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
+    assert not page.find_all(["script", "img"])
+
+
+def test_the_csv_link_holds_the_same_data(displayed: list[object], run: Run) -> None:
+    tables = {"spread": divergence.spreads(run), "onset": divergence.onsets(run)}
+    page = shown(displayed, data=tables, name="spread")
+    links = page.select(".cw-links a")
+    assert [link["download"] for link in links] == ["spread_spread.csv", "spread_onset.csv"]
+    for link, table in zip(links, tables.values(), strict=True):
+        head, _, content = link["href"].partition(",")
+        assert head == "data:text/csv;base64"
+        read = pd.read_csv(io.BytesIO(base64.b64decode(content)))
+        pd.testing.assert_frame_equal(read, table, check_dtype=False, rtol=1e-4)
+    (only,) = shown(displayed, name="one").select(".cw-links a")
+    assert only["download"] == "one.csv"
+    assert only.get_text() == "Data (CSV)"
+
+
+def test_ids_in_a_page_of_two_figures_do_not_clash(displayed: list[object], run: Run) -> None:
+    """An id that two figures share must mean the same thing in both, or one draws with the other's clips and markers."""
+    pages = [BeautifulSoup(inline(draw, run), "html.parser") for draw in (draw_profile, draw_settling, draw_by_layer)]
+    meaning: dict[str, str] = {}
+    used = set()
+    for page in pages:
+        used |= set(re.findall(r"#([\w-]+)", " ".join(re.findall(r'(?:href="|url\()#[\w-]+', str(page)))))
+        for tag in page.select("defs [id], clipPath[id], clippath[id]"):
+            assert meaning.setdefault(tag["id"], str(tag)) == str(tag)
+    assert used
+    assert used <= set(meaning)
