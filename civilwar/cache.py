@@ -5,15 +5,15 @@ into place, under a lock, so neither a kill nor a second process can leave half 
 disk since is made again rather than trusted.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+
+from civilwar.files import atomic_path, sha256
 
 ENTRY = "entry.json"
 
@@ -32,16 +32,11 @@ def open_entry(folder: Path, build: Callable[[Path], None]) -> Path:
                 return folder
             warnings.warn(f"cache entry {folder} is damaged ({damage}); it is made again.", stacklevel=2)
             shutil.rmtree(folder)
-        unfinished = folder.with_name(f".{folder.name}.writing")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        try:
+        with atomic_path(folder) as unfinished:
+            unfinished.mkdir()
             build(unfinished)
-            sums = {file.name: _sha256(file) for file in sorted(unfinished.iterdir())}
+            sums = {file.name: sha256(file) for file in sorted(unfinished.iterdir())}
             (unfinished / ENTRY).write_text(json.dumps({"files": sums}, indent=1), encoding="utf-8")
-            os.replace(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -50,13 +45,8 @@ def _damage(folder: Path) -> str | None:
     try:
         sums = json.loads((folder / ENTRY).read_text(encoding="utf-8"))["files"]
         for name, expected in sums.items():
-            if _sha256(folder / name) != expected:
+            if sha256(folder / name) != expected:
                 return f"{name} has changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -19,9 +19,10 @@ import papermill
 from civilwar import paths
 from civilwar.analysis import divergence
 from civilwar.config import make_config
+from civilwar.files import atomic_path, write_json
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
-from civilwar.runs import MANIFEST, WEIGHTS, Run, RunError, atomic_path, open_run, read_json, write_json
+from civilwar.runs import MANIFEST, WEIGHTS, Run, RunError, open_run, read_json
 
 
 def phase_notebooks() -> list[Path]:

@@ -6,12 +6,10 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from civilwar import paths
 from civilwar.config import ConfigError, RunConfig
+from civilwar.files import atomic_path, remove, sha256, write_json
 
 TABLES = (
     "train",
@@ -59,48 +58,6 @@ class RunMismatch(RunError):
 
 class RunDamaged(RunError):
     """A file of the run is missing, truncated or altered."""
-
-
-def sha256(file: Path) -> str:
-    """Checksum of a file's bytes, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place only if the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.writing")
-    _remove(temporary)
-    try:
-        yield temporary
-        _flush_to_disk(temporary)
-        if temporary.is_dir():
-            _remove(target)
-        os.replace(temporary, target)
-    finally:
-        _remove(temporary)
-
-
-def _flush_to_disk(path: Path) -> None:
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_json(target: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as sorted, indented JSON, atomically. NaN is refused: undefined values are null."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with atomic_path(target) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -375,9 +332,9 @@ class RunWriter:
         with atomic_path(self.path / ".joined") as temporary:
             Records.concatenate([Records.read(folder) for folder in folders]).write(temporary)
         for name in ("tables", "arrays"):
-            _remove(self.path / name)
+            remove(self.path / name)
             os.replace(self.path / ".joined" / name, self.path / name)
-        _remove(self.path / ".joined")
+        remove(self.path / ".joined")
         files = [*self.path.glob("tables/*.parquet"), *self.path.glob("arrays/*.safetensors")]
         files += [self.path / name for name in (PROBE, WEIGHTS) if (self.path / name).is_file()]
         checksums = {file.relative_to(self.path).as_posix(): sha256(file) for file in sorted(files)}
@@ -389,4 +346,4 @@ class RunWriter:
     def remove_scaffolding(self) -> None:
         """Throw away what only an unfinished run needs."""
         for name in ("parts", "checkpoints"):
-            _remove(self.path / name)
+            remove(self.path / name)

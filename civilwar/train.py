@@ -23,21 +23,10 @@ from civilwar import paths
 from civilwar.allocator import keep_freed_memory
 from civilwar.config import RunConfig
 from civilwar.corpus import Batches, Corpus, load_corpus
+from civilwar.files import atomic_path, sha256, write_json
 from civilwar.model import Decoder, next_token_loss
 from civilwar.optim import make_optimizers
-from civilwar.runs import (
-    PROBE,
-    WEIGHTS,
-    Records,
-    Run,
-    RunDamaged,
-    RunWriter,
-    atomic_path,
-    check_name,
-    read_json,
-    sha256,
-    write_json,
-)
+from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunDamaged, RunWriter, check_name, read_json
 from civilwar.tracker import Prober, ProbeTexts, StepTracker
 
 CHECKPOINT_EVERY = 64

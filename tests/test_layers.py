@@ -17,12 +17,13 @@ LAYERS = {
     "": 0,
     "paths": 0,
     "allocator": 0,
-    "cache": 0,
+    "files": 0,
+    "cache": 1,
     "config": 1,
-    "sources": 1,
+    "sources": 2,
     "rope": 2,
-    "tokenizer": 2,
-    "corpus": 3,
+    "tokenizer": 3,
+    "corpus": 4,
     "model": 3,
     "hooks": 3,
     "metrics": 3,
@@ -41,7 +42,19 @@ LAYERS = {
 }
 
 #: Files that read what was recorded: they must work, and fast, without the half a gigabyte of torch.
-WITHOUT_TORCH = ("allocator", "cache", "config", "paths", "rope", "runs", "sources", "analysis", "plots", "widgets")
+WITHOUT_TORCH = (
+    "allocator",
+    "cache",
+    "files",
+    "config",
+    "paths",
+    "rope",
+    "runs",
+    "sources",
+    "analysis",
+    "plots",
+    "widgets",
+)
 WITHOUT_TORCH += ("notebook", "publish", "cli")
 
 

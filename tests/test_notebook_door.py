@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from synthetic import make_synthetic_config, write_run
 
 from civilwar import notebook
-from civilwar.config import PRESETS, VARIANTS, ConfigError
+from civilwar.config import PRESETS, VARIANTS
 from civilwar.runs import Run, RunError, RunMismatch
 
 

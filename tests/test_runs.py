@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from civilwar import paths, runs
+from civilwar import paths
 from civilwar.config import RunConfig, make_config
+from civilwar.files import atomic_path, sha256, write_json
 from civilwar.runs import (
     ARRAYS,
     MANIFEST,
@@ -28,11 +29,9 @@ from civilwar.runs import (
     RunMismatch,
     RunNotFound,
     RunWriter,
-    atomic_path,
     list_runs,
     open_run,
     read_json,
-    write_json,
 )
 
 CONFIG = make_config("smoke")
@@ -144,7 +143,7 @@ def test_every_recorded_file_has_its_checksum(folder: Path) -> None:
     run = write_run(folder / "tiny")
     files = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS} | {PROBE}
     assert set(run.manifest["files"]) == files
-    assert run.manifest["files"][PROBE] == runs.sha256(folder / "tiny" / PROBE)
+    assert run.manifest["files"][PROBE] == sha256(folder / "tiny" / PROBE)
 
 
 def test_a_table_may_be_changed_by_who_asked_for_it(folder: Path) -> None:

@@ -21,7 +21,8 @@ from safetensors.torch import load_file as load_tensors
 from civilwar import train as training
 from civilwar.config import VARIANTS, RunConfig, make_config
 from civilwar.corpus import load_corpus
-from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, RunDamaged, RunError, RunMismatch, open_run, sha256
+from civilwar.files import sha256
+from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, RunDamaged, RunError, RunMismatch, open_run
 from civilwar.train import DeviceError, TrainingDiverged, choose_device, train
 
 
