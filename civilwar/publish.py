@@ -104,7 +104,8 @@ def write_cover(run: Run, target: Path) -> None:
     layer = divergence.middle_layer(run.config)
     figure, ax = style.single()
     draw_divergence.head_norms(norms[norms["layer"] == layer], divergence.decay_only_curve(run), ax)
-    ax.set_title(f"Layer {layer}: four heads, one gain, key norms over training")
+    n_heads = run.config.model.n_kv_heads
+    ax.set_title(f"Layer {layer}: key norms of its {n_heads} KV heads over training")
     figure.savefig(target, dpi=160, facecolor="white", metadata={"Software": None})
     plt.close(figure)
 
