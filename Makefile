@@ -26,7 +26,7 @@ test: $(ENVIRONMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy civilwar
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book

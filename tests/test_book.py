@@ -1,0 +1,89 @@
+"""The published book: it builds without a warning, asks no other host, and its links lead somewhere."""
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from bs4 import BeautifulSoup
+
+from civilwar import paths
+from civilwar.config import PRESETS, VARIANTS
+from civilwar.publish import build_book
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of the committed book, built strictly from a copy: nothing was run for it."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
+    shutil.copy2(paths.repository() / "_config.yml", site)
+    return build_book(site / "book")
+
+
+def pages(html: Path) -> dict[Path, BeautifulSoup]:
+    found = {f: BeautifulSoup(f.read_text(encoding="utf-8"), "html.parser") for f in sorted(html.rglob("*.html"))}
+    return {file: page for file, page in found.items() if "_static" not in file.parts}
+
+
+def test_no_page_asks_another_host(html: Path) -> None:
+    asked = []
+    for file, page in pages(html).items():
+        loads = [tag.get("src") for tag in page.find_all(["script", "img", "iframe", "source"])]
+        loads += [tag.get("href") for tag in page.find_all("link") if "canonical" not in tag.get("rel", [])]
+        asked += [(file.name, url) for url in loads if url and re.match(r"(https?:)?//", url)]
+    styles = list(html.rglob("*.css"))
+    assert styles
+    for file in styles:
+        urls = re.findall(r"url\(['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", file.read_text(encoding="utf-8"))
+        asked += [(file.name, url) for pair in urls for url in pair if re.match(r"(https?:)?//", url)]
+    assert not asked
+
+
+def test_every_link_inside_the_book_resolves(html: Path) -> None:
+    every = pages(html)
+    ids = {file: {tag["id"] for tag in page.find_all(id=True)} for file, page in every.items()}
+    broken, followed = [], 0
+    for file, page in every.items():
+        for link in page.find_all("a", href=True):
+            target, _, anchor = unquote(link["href"]).partition("#")
+            if re.match(r"[a-z]+:", link["href"]) or link["href"] == "#":
+                continue
+            followed += 1
+            there = (file.parent / target).resolve() if target else file
+            if not there.exists() or (anchor and there in ids and anchor not in ids[there]):
+                broken.append((file.name, link["href"]))
+    assert followed > 50
+    assert not broken
+
+
+def test_figures_speak_and_carry_their_data(html: Path) -> None:
+    figures = [figure for page in pages(html).values() for figure in page.select("figure.cw-figure")]
+    assert len(figures) >= 12
+    for figure in figures:
+        assert figure.select_one("a[download$='.csv']")
+        assert figure.find("table") or figure.select_one("svg[role=img][aria-label]")
+
+
+def test_search_works_offline(html: Path) -> None:
+    assert (html / "searchindex.js").stat().st_size > 1000
+
+
+def rows(table_header: str) -> list[list[str]]:
+    text = (paths.repository() / "book" / "methods.md").read_text(encoding="utf-8")
+    table = text[text.index(table_header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().strip("`").replace(",", "") for cell in row.strip("|").split("|")] for row in table]
+
+
+def test_methods_lists_the_presets_as_they_are() -> None:
+    sizes = ("n_layers", "d_model", "n_query_heads", "n_kv_heads", "d_head", "d_ff", "vocab_size", "context")
+    expected = [
+        [name, *(str(getattr(m, size)) for size in sizes), f"{t.steps} × {t.batch_size * m.context}"]
+        for name, (m, t, _) in PRESETS.items()
+    ]
+    assert rows("| Preset |") == expected
+
+
+def test_methods_lists_the_variants() -> None:
+    assert [row[0] for row in rows("| Variant |")] == list(VARIANTS)

@@ -1,0 +1,108 @@
+"""The phase notebooks: their form, a run of each under smoke, and the executed copies that the book shows."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from civilwar import paths
+from civilwar.publish import phase_notebooks
+
+PARAMETERS = ["run", "preset", "variant", "seed", "corpus", "device"]
+SOURCES = phase_notebooks()
+EXECUTED = paths.repository() / "book" / "phases"
+
+
+def cells(file: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == kind]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def by_name(file: Path) -> str:
+    return file.stem
+
+
+def test_there_is_a_notebook_per_phase() -> None:
+    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04"]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_sources_are_for_reading(file: Path) -> None:
+    code = cells(file)
+    assert code
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert max(len(cell.source.splitlines()) for cell in code) <= 25
+    assert not re.search(r"^\s*(def|class) ", "\n".join(cell.source for cell in code), re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_the_first_code_cell_holds_the_parameters_as_literals(file: Path) -> None:
+    first = cells(file)[0]
+    assert "parameters" in tags(first)
+    assignments = [node for node in ast.parse(first.source).body if isinstance(node, ast.Assign)]
+    assert [target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)] == PARAMETERS
+    for node in assignments:
+        ast.literal_eval(node.value)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_prose_names_only_numbers_that_its_notebook_glues(file: Path) -> None:
+    prose = "\n".join(cell.source for cell in cells(file, "markdown"))
+    named = set(re.findall(r"\{glue:text\}`([a-z0-9_]+)", prose))
+    glued = {
+        output.metadata.scrapbook.name
+        for cell in cells(EXECUTED / file.name)
+        for output in cell.outputs
+        if "scrapbook" in output.get("metadata", {})
+    }
+    assert named
+    assert named <= glued
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_the_book_shows_this_source_executed(file: Path) -> None:
+    """Run ``make book`` and commit book/phases when this fails."""
+    executed = EXECUTED / file.name
+    shown = [cell for cell in nbformat.read(executed, as_version=4).cells if "injected-parameters" not in tags(cell)]
+    source = nbformat.read(file, as_version=4).cells
+    assert [(c.cell_type, c.source, tags(c)) for c in shown] == [(c.cell_type, c.source, tags(c)) for c in source]
+    outputs = [output for cell in cells(executed) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type in ("error", "stream")]
+    for cell in cells(executed):
+        assert cell.execution_count is not None
+        assert not re.search(r"^show(_table)?\(", cell.source, re.MULTILINE) or cell.outputs
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_every_notebook_runs_under_smoke_and_trains_what_is_missing(
+    file: Path, smoke_corpus: str, runs_dir: Path, tmp_path: Path
+) -> None:
+    name = f"from-{file.stem}"
+    parameters = {"run": name, "preset": "smoke", "corpus": smoke_corpus, "device": "cpu"}
+    papermill.execute_notebook(str(file), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    assert (runs_dir / name / "manifest.json").is_file()
+    figures = [o for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs if "cw-figure" in str(o.get("data"))]
+    assert len(figures) >= 3
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "sentence"),
+    [
+        ("preset", "lptop", "expected one of smoke, laptop, paper"),
+        ("variant", "no_gain", "expected one of baseline, no_gain_decay, frozen_gain"),
+        ("seed", -1, "expected an integer from 0"),
+    ],
+)
+def test_a_wrong_parameter_fails_at_once_and_names_the_valid_ones(
+    parameter: str, value: object, sentence: str, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError, match=sentence) as failure:
+        papermill.execute_notebook(str(SOURCES[0]), out, {parameter: value}, progress_bar=False)
+    assert failure.value.exec_count == 3  # parameters, injected parameters, and the cell that opens the run
