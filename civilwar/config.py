@@ -17,7 +17,7 @@ MatrixOptimizer = Literal["muon", "adamw"]
 Precision = Literal["bf16-autocast", "bf16-pure", "float32"]
 
 #: Raised by one whenever a recorded table changes its meaning; part of the configuration's hash.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class ConfigError(ValueError):
@@ -165,14 +165,27 @@ class ProbeConfig:
     """T in Gu et al.'s alpha_k: queries up to T are averaged. Horizons beyond the context are left out."""
     sink_positions: tuple[int, ...] = (1, 2, 3, 4)
     """k in alpha_k, counted from 1: the candidate sink tokens."""
+    experiment_texts: int = 4
+    """Held-out texts on which the trained model is cut and ablated (`civilwar.experiments`)."""
+    capacity_ranks: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 24, 32, 48)
+    """Key dimensions that are kept; 10 of 64 is the report's 15%. Ranks of d_head or more are left out."""
+    random_draws: int = 5
+    """Random subspaces, and random groups of heads, that a chosen one is compared with."""
+    content_texts: int = 32
+    """Held-out texts for what can be read from a head's output: one half to fit, the other to test."""
 
     def __post_init__(self) -> None:
-        _require_positive_int(self, "n_texts", "n_repeated", "short_tokens", "report_tokens")
+        _require_positive_int(
+            self, "n_texts", "n_repeated", "short_tokens", "report_tokens", "experiment_texts", "random_draws"
+        )
+        _require_positive_int(self, "content_texts")
+        _require(self.content_texts >= 2, "content_texts", self.content_texts, "at least 2: one to fit, one to test")
         _require(self.short_tokens >= 8, "short_tokens", self.short_tokens, "at least 8 tokens")
-        for name in ("sink_horizons", "sink_positions"):
+        for name in ("sink_horizons", "sink_positions", "capacity_ranks"):
             values = getattr(self, name)
             good = len(values) > 0 and all(isinstance(v, int) and v >= 1 for v in values)
             _require(good, name, values, "one or more integers of at least 1")
+        _require(1 in self.sink_positions, "sink_positions", self.sink_positions, "1, the first token, among them")
         highest, first_horizon = max(self.sink_positions), min(self.sink_horizons)
         _require(
             highest <= first_horizon, "sink_positions", self.sink_positions, f"positions of at most {first_horizon}"
@@ -212,6 +225,11 @@ class RunConfig:
     def n_tokens(self) -> int:
         """Training tokens in the whole run."""
         return self.tokens_per_step * self.train.steps
+
+    @property
+    def sink_horizon(self) -> int:
+        """The T at which a head counts as a sink or not: 64 as in Gu et al. 2024, or the nearest recorded."""
+        return min((h for h in self.probe.sink_horizons if h <= self.model.context), key=lambda h: abs(h - 64))
 
     @property
     def default_name(self) -> str:
@@ -274,7 +292,17 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
             n_layers=2, d_model=32, n_query_heads=4, n_kv_heads=2, d_head=16, d_ff=64, vocab_size=512, context=64
         ),
         TrainConfig(steps=24, batch_size=4),
-        ProbeConfig(n_texts=3, n_repeated=2, short_tokens=16, report_tokens=32, sink_horizons=(16, 32, 64)),
+        ProbeConfig(
+            n_texts=3,
+            n_repeated=2,
+            short_tokens=16,
+            report_tokens=32,
+            sink_horizons=(16, 32, 64),
+            experiment_texts=2,
+            capacity_ranks=(1, 2, 4, 8),
+            random_draws=2,
+            content_texts=24,
+        ),
     ),
     # minutes on two cores: what `make reproduce` trains
     "laptop": (
@@ -282,7 +310,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
             n_layers=6, d_model=256, n_query_heads=8, n_kv_heads=4, d_head=64, d_ff=1024, vocab_size=8_192, context=512
         ),
         TrainConfig(steps=489, batch_size=4),
-        ProbeConfig(),
+        ProbeConfig(content_texts=64),
     ),
     # hours on two cores, minutes on a GPU: the report's own scale
     "paper": (

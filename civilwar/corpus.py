@@ -61,6 +61,8 @@ class Tokens:
     """[tokens]; every document is preceded by one `SEPARATOR` token."""
     starts: NDArray[np.int64]
     """[documents]; offset of the separator that opens each: document d is ``ids[starts[d]:starts[d + 1]]``."""
+    modules: tuple[str, ...] = ()
+    """[documents]; the module that each document stands in (`civilwar.sources.Document`)."""
 
     def document(self, index: int) -> Ids:
         """[tokens] of one document, its opening separator included."""
@@ -253,7 +255,14 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         source=source,
         checksum=checksum,
         tokenizer=tokenizer,
-        **{split: Tokens(arrays[f"{split}.ids"], arrays[f"{split}.starts"]) for split in SPLITS},
+        **{
+            split: Tokens(
+                arrays[f"{split}.ids"],
+                arrays[f"{split}.starts"],
+                tuple(document.module for document in splits[split]),
+            )
+            for split in SPLITS
+        },
         n_documents=sum(map(len, splits.values())),
         n_bytes=sum(len(document.text.encode()) for held in splits.values() for document in held),
         separator_ids=np.array([is_separator(text) for text in decode_each(tokenizer)]),

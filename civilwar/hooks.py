@@ -1,7 +1,8 @@
-"""Watch the queries and keys of any model whose attention has modules named ``q_norm`` and ``k_norm``.
+"""Watch or replace what passes through any model whose attention has modules named ``q_norm`` and ``k_norm``.
 
-The model is not changed: forward hooks hand every layer's normalised queries and keys to a callback, and leave when the
-context ends. Layers are counted in the order in which the modules stand in the model.
+The model is not changed: forward hooks hand every layer's normalised queries and keys to a callback, or put something
+else in their place, and leave when the context ends. Layers are counted in the order in which the modules stand in the
+model.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 NORMS = ("q_norm", "k_norm")
+#: Where a model lets each query head's output, [batch, pos, query_head, d_head], pass on its way to the residual stream.
+HEAD_OUTPUTS = "head_outputs"
+
+#: Takes a layer's number and what passes there, and returns what shall go on in its place. May return it unchanged.
+Edit = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,3 +89,40 @@ def _hook_layer(
         hand_over()
 
     return [q_norm.register_forward_hook(on_queries), k_norm.register_forward_hook(on_keys)]
+
+
+@contextmanager
+def edit_keys(model: nn.Module, edit: Edit) -> Iterator[None]:
+    """Replace every layer's keys, [batch, pos, kv_head, d_head], after their norm and before RoPE."""
+    with _editing([k_norm for _, k_norm in norm_modules(model)], edit):
+        yield
+
+
+@contextmanager
+def edit_head_outputs(model: nn.Module, edit: Edit) -> Iterator[None]:
+    """Replace what every query head adds, [batch, pos, query_head, d_head], before the output projection.
+
+    Raises ValueError for a model without modules named ``head_outputs``.
+    """
+    modules = [module for name, module in model.named_modules() if name.split(".")[-1] == HEAD_OUTPUTS]
+    if not modules:
+        raise ValueError(
+            f"{type(model).__name__} has no modules named {HEAD_OUTPUTS}: expected one in every layer, such as an "
+            "nn.Identity that [batch, pos, query_head, d_head] passes through before the output projection."
+        )
+    with _editing(modules, edit):
+        yield
+
+
+@contextmanager
+def _editing(modules: list[nn.Module], edit: Edit) -> Iterator[None]:
+    def hook_of(layer: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        # the dtype is the model's business: an edit computed in float32 leaves it alone
+        return lambda module, args, output: edit(layer, output).to(output.dtype)
+
+    handles = [module.register_forward_hook(hook_of(layer)) for layer, module in enumerate(modules)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+#: Positions that count as near: the query's own and the seven before it.
+NEARBY = 8
+
 # ---------------------------------------------------------------- keys and queries, one vector per token
 
 
@@ -186,6 +189,18 @@ def previous_token_score(attention: Float[Tensor, "*batch query key"]) -> Float[
     return attention_at(attention, previous)[..., 1:].mean(-1)
 
 
+def nearby_mass(attention: Float[Tensor, "*batch query key"], first_query: int = 0) -> Float[Tensor, "*batch query"]:
+    """Attention on the query's own position and the `NEARBY` - 1 before it, the previous token left out. Range [0, 1].
+
+    Uniform causal attention scores 1 at i = 1, and (min(i, 8) - 1) / i after that: the previous token has a score of its
+    own.
+    """
+    query = torch.arange(first_query, first_query + attention.shape[-2], device=attention.device)
+    distance = query[:, None] - torch.arange(attention.shape[-1], device=attention.device)
+    near = (distance >= 0) & (distance < NEARBY) & (distance != 1)
+    return attention.where(near, 0.0).sum(-1)
+
+
 def induction_target(n_queries: int, period: int, device: torch.device | None = None) -> Int[Tensor, "query"]:
     """Position after a query token's first occurrence where tokens repeat after ``period``; -1 in the first copy."""
     query = torch.arange(n_queries, device=device)
@@ -200,6 +215,17 @@ def induction_score(attention: Float[Tensor, "*batch query key"], period: int) -
     """
     target = induction_target(attention.shape[-2], period, attention.device)
     return attention_at(attention, target)[..., period:].mean(-1)
+
+
+def duplicate_token_score(attention: Float[Tensor, "*batch query key"], period: int) -> Float[Tensor, "*batch"]:
+    """Mean over the second copy's queries of the attention to the first occurrence of the same token. Range [0, 1].
+
+    Duplicate-token heads, Wang et al. 2022 (2211.00593), section 3; on random tokens repeated once. Takes whole
+    attention. Uniform causal attention scores the mean of 1 / i over the second copy.
+    """
+    query = torch.arange(attention.shape[-2], device=attention.device)
+    first_occurrence = torch.where(query >= period, query - period, -1)
+    return attention_at(attention, first_occurrence)[..., period:].mean(-1)
 
 
 def report_entropy(

@@ -2,7 +2,7 @@
 
 Pre-norm blocks; grouped-query attention; RMSNorm with one gain shared by all heads on the queries and another on the
 keys, before RoPE; squared ReLU; tied embedding scaled by sqrt(d_model); no biases, no dropout. Nothing here knows that
-it is watched: the tracker hooks the outputs of the modules named ``q_norm`` and ``k_norm``.
+it is watched: hooks read, or replace, what leaves the modules named ``q_norm``, ``k_norm`` and ``head_outputs``.
 """
 
 import math
@@ -36,9 +36,10 @@ class Rope(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
         """Turn every pair by its position's angle. Leaves vector norms alone."""
-        cos, sin = (table[: x.shape[1], None, :].to(x.dtype) for table in (self.cos, self.sin))
-        even, odd = x[..., 0::2], x[..., 1::2]
-        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+        # as complex numbers: one product forward and one backward, where slices would each fill a tensor with zeros
+        turn = torch.complex(*(table[: x.shape[1], None, :].float() for table in (self.cos, self.sin)))
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -57,6 +58,8 @@ class Attention(nn.Module):
         self.q_norm = _head_norm(config)
         self.k_norm = _head_norm(config)
         self.rope = Rope(frequencies, config.context)
+        # does nothing, but what each query head adds passes through it and can be hooked there
+        self.head_outputs = nn.Identity()
 
     def weights(self) -> tuple[Float[Tensor, "qkv d_model"], Float[Tensor, "q d_model"]]:
         """q, k and v stacked, and o transposed."""
@@ -77,7 +80,7 @@ class Attention(nn.Module):
         heads = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
         )
-        return heads.transpose(1, 2).flatten(-2) @ w_o
+        return self.head_outputs(heads.transpose(1, 2)).flatten(-2) @ w_o
 
 
 def _head_norm(config: ModelConfig) -> nn.Module:

@@ -35,6 +35,12 @@ TABLES = (
     "probe_sinks",
     "probe_induction",
     "probe_loss",
+    # of the trained model, which is not recorded itself
+    "capacity",
+    "ablation",
+    "shuffled_query_heads",
+    "key_energy",
+    "head_content",
 )
 ARRAYS = ("gain", "energy", "patterns")
 MANIFEST, PROBE, WEIGHTS = "manifest.json", "probe.json", "weights.safetensors"

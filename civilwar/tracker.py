@@ -1,8 +1,8 @@
-"""Follow every head of every layer while the model trains: one light stream each step, one thorough one at snapshots.
+"""Follow every head of every layer at every training step, in the forward pass that trains.
 
-`StepTracker` rides along in the training forward pass. It leaves one small tensor per layer on the device and copies to
-the host only when the training loop asks for the rows, at a checkpoint. `Prober` runs the model on fixed held-out texts
-and measures attention, a block of queries at a time. Query heads and KV heads have tables of their own throughout.
+`StepTracker` leaves one small tensor per layer on the device and copies to the host only when the training loop asks for
+the rows, at a checkpoint. The thorough measurements on fixed texts are `civilwar.prober`'s. Query heads and KV heads have
+tables of their own throughout.
 """
 
 import math
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from civilwar import metrics
-from civilwar.config import ProbeConfig, RunConfig
 from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.model import Decoder, next_token_loss
+from civilwar.model import Decoder
 from civilwar.runs import Records
+from civilwar.tidy import tidy, with_kv_head
 
 #: Columns of the every-step table of KV heads, in the order in which `_key_statistics` stacks them.
 STEP_KV_COLUMNS = (
@@ -35,30 +35,6 @@ STEP_KV_COLUMNS = (
     "key_cosine",
 )
 STEP_QUERY_COLUMNS = ("query_norm_mean", "query_key_norm_ratio")
-
-PROBE_KV_COLUMNS = (
-    "norm_mean",
-    "coordinate_participation_ratio",
-    "participation_ratio",
-    "effective_rank",
-    "stable_rank",
-    "coordinate_participation_ratio_rope",
-    "participation_ratio_rope",
-    "effective_rank_rope",
-    "stable_rank_rope",
-)
-PROBE_QUERY_COLUMNS = (
-    "entropy",
-    "entropy_normalised",
-    "entropy_report",
-    "max_weight",
-    "entropy_rescaled",
-    "top_logit_spread",
-    "separator_mass",
-    "previous_token_score",
-)
-#: Queries measured at once: attention is never held whole for a long text.
-QUERY_BLOCK = 256
 
 
 def _key_statistics(keys: Tensor, separator: Tensor) -> Tensor:
@@ -161,209 +137,3 @@ class StepTracker:
             "energy": {"step": step, "energy": stacked["energy"]},
         }
         return Records(tables, arrays)
-
-
-def tidy(axes: dict[str, np.ndarray | None], values: np.ndarray, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A dense array [*axes, column] as one row per combination of axis values; an axis of None counts from 0.
-
-    Undefined values (NaN) stay null.
-    """
-    labels = [
-        np.arange(n, dtype=np.int32) if label is None else label
-        for label, n in zip(axes.values(), values.shape[:-1], strict=True)
-    ]
-    grid = np.meshgrid(*labels, indexing="ij")
-    table = pd.DataFrame({name: axis.ravel() for name, axis in zip(axes, grid, strict=True)})
-    for index, column in enumerate(columns):
-        table[column] = values[..., index].ravel().astype(np.float32)
-    return table
-
-
-def with_kv_head(table: pd.DataFrame, group_size: int) -> pd.DataFrame:
-    """Add the KV head that each query head reads, beside it."""
-    table.insert(list(table.columns).index("query_head") + 1, "kv_head", table["query_head"] // group_size)
-    return table
-
-
-class Prober:
-    """The snapshot stream: fixed held-out texts, one value per text, head and snapshot."""
-
-    def __init__(self, model: Decoder, config: RunConfig, texts: "ProbeTexts") -> None:
-        self._model, self._probe, self._texts = model, config.probe, texts
-        self._group_size = config.model.group_size
-
-    @torch.no_grad()
-    def measure(self, step: int, autocast: torch.autocast) -> Records:
-        """All of one snapshot's rows. ``autocast`` is the run's precision, so that the probe sees the trained model."""
-        with autocast:
-            texts = [self._measure_text(text) for text in self._texts.long]
-            induction = torch.stack([self._measure_induction(text) for text in self._texts.repeated])
-            patterns = torch.stack([self._measure_pattern(text) for text in self._texts.short])
-        kv, query, sinks, loss = (torch.stack(parts).cpu().numpy() for parts in zip(*texts, strict=True))
-        at = np.array([step], dtype=np.int32)
-        head_axes: dict[str, np.ndarray | None] = {"step": at, "text": None, "layer": None, "query_head": None}
-        tables = {
-            "probe_loss": tidy({"step": at, "text": None}, loss[None, :, None], ("loss",)),
-            "probe_kv_heads": tidy(
-                {"step": at, "text": None, "layer": None, "kv_head": None}, kv[None], PROBE_KV_COLUMNS
-            ),
-            "probe_query_heads": self._per_query_head(tidy(head_axes, query[None], PROBE_QUERY_COLUMNS)),
-            "probe_induction": self._per_query_head(
-                tidy(head_axes, induction.cpu().numpy()[None, ..., None], ("induction_score",))
-            ),
-            "probe_sinks": self._sink_table(head_axes, sinks[None]),
-        }
-        return Records(tables, {"patterns": {"step": at, "pattern": patterns.cpu().numpy()[None]}})
-
-    def _per_query_head(self, table: pd.DataFrame) -> pd.DataFrame:
-        return with_kv_head(table, self._group_size)
-
-    def _sink_table(self, axes: dict[str, np.ndarray | None], alpha: np.ndarray) -> pd.DataFrame:
-        horizons = np.array(self._texts.horizons, dtype=np.int32)
-        positions = np.array(self._probe.sink_positions, dtype=np.int32)
-        axes = axes | {"horizon": horizons, "position": positions}
-        return self._per_query_head(tidy(axes, alpha[..., None], ("alpha",)))
-
-    def _measure_text(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One text [context + 1]: ([layer, kv_head, column], [layer, query_head, column], alphas, loss)."""
-        tokens, targets = text[None, :-1], text[None, 1:]
-        separator = self._texts.separator_ids[tokens[0]]
-        rows: list[tuple[Tensor, Tensor, Tensor]] = []
-
-        def measure(event: QueriesKeys) -> None:
-            rope = self._rope(event.layer)
-            rows.append(_measure_layer(event, rope, separator, self._probe, self._texts.horizons))
-
-        with watch_queries_keys(self._model, measure):
-            logits = self._model(tokens)
-        kv, query, sinks = (torch.stack(parts) for parts in zip(*rows, strict=True))
-        return kv, query, sinks, next_token_loss(logits, targets).mean()
-
-    def _rope(self, layer: int) -> nn.Module:
-        return self._model.get_submodule(f"blocks.{layer}.attention.rope")
-
-    def _attention(self, text: Tensor) -> Tensor:
-        """Whole causal attention of a short text, [layer, query_head, query, key]."""
-        layers: list[Tensor] = []
-
-        def keep(event: QueriesKeys) -> None:
-            rope = self._rope(event.layer)
-            queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
-            layers.append(metrics.causal_attention(metrics.attention_logits(queries, keys)))
-
-        with watch_queries_keys(self._model, keep):
-            self._model(text[None])
-        return torch.stack(layers)
-
-    def _measure_induction(self, text: Tensor) -> Tensor:
-        return metrics.induction_score(self._attention(text), period=len(text) // 2)
-
-    def _measure_pattern(self, text: Tensor) -> Tensor:
-        """Lower triangle, row by row, weight 1 stored as 255."""
-        row, column = torch.tril_indices(len(text), len(text), device=text.device)
-        return (self._attention(text)[..., row, column] * 255).round().to(torch.uint8)
-
-
-def _measure_layer(
-    event: QueriesKeys, rope: nn.Module, separator: Tensor, probe: ProbeConfig, horizons: tuple[int, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer on one text: ([kv_head, column], [query_head, column], alpha [query_head, horizon, position])."""
-    before_q, before_k = (x[0].transpose(0, 1) for x in (event.queries, event.keys))
-    queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
-    norm = metrics.vector_norm(keys)
-    kv = torch.stack([norm.mean(-1), *_ranks(before_k), *_ranks(keys)], dim=-1)
-
-    layer_norm = norm.mean()
-    per_query: list[dict[str, Tensor]] = []
-    n_tokens = keys.shape[-2]
-    for first in range(0, n_tokens, QUERY_BLOCK):
-        last = min(first + QUERY_BLOCK, n_tokens)
-        visible = keys[:, :last]
-        per_query.append(
-            _measure_block(queries[:, first:last], visible, layer_norm, first, separator[:last], probe.sink_positions)
-        )
-    whole = {name: torch.cat([block[name] for block in per_query], dim=-1) for name in per_query[0]}
-    query = torch.stack(
-        [
-            whole["entropy"].mean(-1),
-            metrics.normalise_entropy(whole["entropy"]).nanmean(-1),
-            metrics.report_entropy(before_q, before_k, probe.report_tokens),
-            whole["max_weight"].mean(-1),
-            metrics.normalise_entropy(whole["entropy_rescaled"]).nanmean(-1),
-            metrics.top_logit_spread(whole["top_logit"]),
-            whole["separator"].mean(-1),
-            whole["previous"][..., 1:].mean(-1),
-        ],
-        dim=-1,
-    )
-    alphas = [
-        torch.stack([metrics.sink_alpha(whole[f"key{k}"], k, horizon) for k in probe.sink_positions], dim=-1)
-        for horizon in horizons
-    ]
-    return kv, query, torch.stack(alphas, dim=-2)
-
-
-def _ranks(keys: Tensor) -> tuple[Tensor, ...]:
-    spectrum = metrics.covariance_spectrum(keys)
-    return (
-        metrics.coordinate_participation_ratio(keys).mean(-1),
-        metrics.participation_ratio(spectrum),
-        metrics.effective_rank(spectrum),
-        metrics.stable_rank(spectrum),
-    )
-
-
-def _measure_block(
-    queries: Tensor, keys: Tensor, layer_norm: Tensor, first: int, separator: Tensor, positions: tuple[int, ...]
-) -> dict[str, Tensor]:
-    """Per-query values [query_head, query] of one block of queries against the keys up to its end."""
-    logits = metrics.attention_logits(queries, keys)
-    attention = metrics.causal_attention(logits, first)
-    rescaled = metrics.attention_logits(queries, metrics.rescale_keys(keys, layer_norm))
-    previous = torch.arange(first, first + queries.shape[-2], device=keys.device) - 1
-    # a key after the whole block is not looked at yet
-    unseen = torch.zeros_like(attention[..., 0])
-    fixed = {f"key{k}": attention[..., k - 1] if k <= keys.shape[-2] else unseen for k in positions}
-    return {
-        "entropy": metrics.attention_entropy(attention),
-        "max_weight": metrics.largest_weight(attention),
-        "entropy_rescaled": metrics.attention_entropy(metrics.causal_attention(rescaled, first)),
-        "top_logit": metrics.top_logit(logits, first),
-        "separator": metrics.attention_mass(attention, separator),
-        "previous": metrics.attention_at(attention, previous),
-        **fixed,
-    }
-
-
-class ProbeTexts:
-    """The texts every snapshot is measured on, on the model's device. They depend on the corpus alone, not the seed."""
-
-    def __init__(
-        self, long: Tensor, short: Tensor, separator_ids: Tensor, config: RunConfig, device: torch.device
-    ) -> None:
-        self.long, self.short = long.to(device), short.to(device)
-        self.separator_ids = separator_ids.to(device)
-        self.horizons = tuple(h for h in config.probe.sink_horizons if h <= config.model.context)
-        self.repeated = _repeated_random_tokens(config).to(device)
-
-    def uniform_baselines(self) -> dict[str, Any]:
-        """What uniform causal attention would score on these texts: the null of each attention measure."""
-        n = self.long.shape[1] - 1
-        position = np.arange(1, n + 1)
-        separator = self.separator_ids[self.long[:, :-1]].cpu().numpy()
-        period = self.repeated.shape[1] // 2
-        return {
-            "entropy": float(np.log(position).mean()),
-            "max_weight": float((1 / position).mean()),
-            "previous_token_score": float((1 / position[1:]).mean()),
-            "induction_score": float((1 / np.arange(period + 1, 2 * period + 1)).mean()),
-            "separator_mass": [float((np.cumsum(flags) / position).mean()) for flags in separator],
-        }
-
-
-def _repeated_random_tokens(config: RunConfig) -> Tensor:
-    """Uniformly random tokens, each sequence followed by itself: [text, 2 * period]. The same in every run."""
-    period = min(config.model.context // 2, 128)
-    generator = torch.Generator().manual_seed(0)
-    once = torch.randint(1, config.model.vocab_size, (config.probe.n_repeated, period), generator=generator)
-    return torch.cat([once, once], dim=1)

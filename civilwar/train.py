@@ -19,17 +19,21 @@ import torch
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from civilwar import paths
+from civilwar import experiments, paths, taxonomy
 from civilwar.allocator import keep_freed_memory
 from civilwar.config import RunConfig
+from civilwar.content import head_content
 from civilwar.corpus import Batches, Corpus, load_corpus
 from civilwar.files import atomic_path, sha256, write_json
 from civilwar.model import Decoder, next_token_loss
 from civilwar.optim import make_optimizers
+from civilwar.prober import Prober, ProbeTexts
 from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunDamaged, RunWriter, check_name, read_json
-from civilwar.tracker import Prober, ProbeTexts, StepTracker
+from civilwar.tracker import StepTracker
 
 CHECKPOINT_EVERY = 64
+#: A checkout counts as clean when these do not differ from its commit.
+TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
 PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
 
 
@@ -109,7 +113,7 @@ class _Session:
         self.tracker = StepTracker(self.model, separator_ids.to(device))
         self.prober = Prober(self.model, config, self.texts)
         self.snapshots: list[Records] = []
-        self.seconds = {"wall": 0.0, "snapshots": 0.0}
+        self.seconds = {"wall": 0.0, "snapshots": 0.0, "experiments": 0.0}
 
     def autocast(self) -> torch.autocast:
         """bfloat16 matrix products where the run's precision says so."""
@@ -226,7 +230,7 @@ class _Session:
         self.model.load_state_dict(state["model"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
-        self.seconds = dict(sidecar["seconds"])
+        self.seconds |= sidecar["seconds"]
         step = int(sidecar["step"])
         self.writer.discard_parts_after(step)
         # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
@@ -271,7 +275,34 @@ class _Session:
             ]
         return texts | {"uniform_attention": self.texts.uniform_baselines()}
 
+    def _experiment(self) -> None:
+        """Ask the trained model what only its weights can tell; in a part of its own, made anew by a resumed run."""
+        begun = time.perf_counter()
+        config = self.config
+        self.model.eval()
+        bench = experiments.Bench(
+            self.model,
+            config,
+            self.corpus.validation_texts(config.probe.experiment_texts, config.model.context).to(self.device),
+            # the batch after the last update: training text that was not trained on
+            self.batches.batch(config.train.steps)[0].to(self.device),
+            self.texts.repeated,
+            self.texts.separator_ids,
+            self.autocast(),
+        )
+        kinds = taxonomy.heads_by_kind(taxonomy.labels(Run(self.writer.path), config.train.steps, draws=0))
+        tables = {
+            "capacity": experiments.capacity(bench),
+            "ablation": experiments.ablation(bench, kinds),
+            "key_energy": experiments.key_energy(bench),
+            "shuffled_query_heads": self.prober.measure_shuffled(self.autocast()),
+            "head_content": head_content(bench, self.corpus),
+        }
+        self.writer.write_part(config.train.steps + 1, Records(tables))
+        self.seconds["experiments"] = time.perf_counter() - begun
+
     def _finish(self) -> Run:
+        self._experiment()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         with atomic_path(self.writer.path / WEIGHTS) as temporary:
             save_file(weights, temporary)
@@ -281,6 +312,7 @@ class _Session:
             timings={
                 "wall_seconds": round(wall, 2),
                 "snapshot_seconds": round(self.seconds["snapshots"], 2),
+                "experiment_seconds": round(self.seconds["experiments"], 2),
                 "tokens_per_second": round(self.config.n_tokens / wall, 1) if wall else None,
             },
         )
@@ -302,13 +334,14 @@ def _processor_name() -> str:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout and whether it differs from it; (None, None) outside git."""
+    """Commit of the checkout and whether the training code differs from it; (None, None) outside git."""
 
     def ask(*arguments: str) -> str:
         command = ["git", "-C", str(paths.repository()), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     try:
-        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain"))
+        # of what decides a run's numbers: prose, and runs recorded since, do not
+        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *TRAINING_SOURCES))
     except (OSError, subprocess.CalledProcessError):
         return None, None

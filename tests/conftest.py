@@ -15,7 +15,20 @@ from jaxtyping import install_import_hook
 
 # before they are imported: the annotations of every module with tensors are checked at run time, here and nowhere else
 TYPE_CHECKED = [
-    f"civilwar.{name}" for name in ("corpus", "hooks", "metrics", "model", "optim", "rope", "tracker", "train")
+    f"civilwar.{name}"
+    for name in (
+        "content",
+        "corpus",
+        "experiments",
+        "hooks",
+        "metrics",
+        "model",
+        "optim",
+        "prober",
+        "rope",
+        "tracker",
+        "train",
+    )
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
 

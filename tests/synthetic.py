@@ -98,7 +98,7 @@ def records(config: RunConfig, truth: Truth) -> Records:
         "entropy_report": truth.entropy_report,
         "entropy_rescaled": truth.entropy_rescaled,
     }
-    scores = {"entropy", "max_weight", "top_logit_spread", "separator_mass", "previous_token_score"}
+    scores = {"entropy", "max_weight", "top_logit_spread", "separator_mass", "previous_token_score", "nearby_mass"}
     query = {name: np.array(0.5) if values is None else values for name, values in entropies.items()}
     query |= dict.fromkeys(sorted(scores), np.array(0.5))
     head_axes = probe_axes | {"query_head": query_heads}
@@ -123,7 +123,11 @@ def records(config: RunConfig, truth: Truth) -> Records:
         "probe_query_heads": _with_kv_head(tidy(head_axes, query), model.group_size),
         "probe_sinks": _with_kv_head(tidy(sink_axes, {"alpha": np.array(0.1)}), model.group_size),
         "probe_induction": _with_kv_head(
-            tidy(head_axes | {"text": config.probe.n_repeated}, {"induction_score": np.array(0.1)}), model.group_size
+            tidy(
+                head_axes | {"text": config.probe.n_repeated},
+                dict.fromkeys(("induction_score", "duplicate_token_score"), np.array(0.1)),
+            ),
+            model.group_size,
         ),
         "probe_loss": tidy({"step": snapshots, "text": texts}, {"loss": np.array(3.0)}),
     }

@@ -60,7 +60,12 @@ OTHER_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "probe.short_tokens": st.integers(8, 512),
     "probe.report_tokens": st.integers(1, 512),
     "probe.sink_horizons": st.lists(st.integers(4, 512), min_size=1).map(tuple),
-    "probe.sink_positions": st.lists(st.integers(1, 16), min_size=1).map(tuple),
+    # 1, the first token, has to be among them
+    "probe.sink_positions": st.lists(st.integers(1, 4), max_size=3).map(lambda others: (1, *others)),
+    "probe.experiment_texts": st.integers(1, 64),
+    "probe.capacity_ranks": st.lists(st.integers(1, 64), min_size=1).map(tuple),
+    "probe.random_draws": st.integers(1, 99),
+    "probe.content_texts": st.integers(2, 64),
 }
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from civilwar import tracker
+from civilwar import prober, tracker
 from civilwar.config import ModelConfig, ProbeConfig, RunConfig, make_config
 from civilwar.model import NORM_EPS, Decoder, next_token_loss
+from civilwar.prober import Prober, ProbeTexts
 from civilwar.rope import pair_frequencies
 from civilwar.runs import Run
-from civilwar.tracker import Prober, ProbeTexts, StepTracker
+from civilwar.tracker import StepTracker
 
 GROUP, SEED = 2, 5
 CONFIG = dataclasses.replace(
@@ -373,6 +374,12 @@ def test_attention_of_every_head_and_text(model: Decoder, texts: ProbeTexts, sna
                     "top_logit_spread": np.std(top[11:], ddof=1),
                     "separator_mass": np.mean([row[separator[text, : len(row)]].sum() for row in rows]),
                     "previous_token_score": np.mean([rows[i][i - 1] for i in range(1, 23)]),
+                    "nearby_mass": np.mean(
+                        [
+                            sum(row[j] for j in range(i + 1) if i - j in (0, 2, 3, 4, 5, 6, 7))
+                            for i, row in enumerate(rows)
+                        ]
+                    ),
                 }
                 row = table.loc[32, layer, head, text]
                 assert list(row.index) == list(expected)
@@ -413,8 +420,37 @@ def test_induction_of_every_head_and_sequence(model: Decoder, texts: ProbeTexts,
         for text in range(5):
             for head in range(6):
                 rows = causal(read, text, head)
-                expected = np.mean([rows[i][i - 10] for i in range(11, 22)])
-                assert close(table.loc[layer, head, text].induction_score, expected)
+                found = table.loc[layer, head, text]
+                assert close(found.induction_score, np.mean([rows[i][i - 10] for i in range(11, 22)]))
+                assert close(found.duplicate_token_score, np.mean([rows[i][i - 11] for i in range(11, 22)]))
+
+
+def test_shuffled_texts_are_the_same_tokens_in_another_order(
+    model: Decoder, texts: ProbeTexts, snapshot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    original = Prober._measure_text
+
+    def recording(self: Prober, text: Tensor) -> Any:
+        seen.append(text)
+        return original(self, text)
+
+    monkeypatch.setattr(Prober, "_measure_text", recording)
+    table = Prober(model, CONFIG, texts).measure_shuffled(FLOAT32)
+    assert len(seen) == len(texts.long)
+    for shuffled, text in zip(seen, texts.long, strict=True):
+        assert torch.equal(shuffled.sort().values, text.sort().values)
+        assert not torch.equal(shuffled, text)
+    assert len(table) == 4 * 2 * 6
+    straight = Prober(
+        model, CONFIG, ProbeTexts(torch.stack(seen), texts.short, SEPARATORS, CONFIG, torch.device("cpu"))
+    )
+    expected = straight.measure(0, FLOAT32).tables
+    for name in ("entropy", "separator_mass", "nearby_mass"):
+        np.testing.assert_allclose(table[name], expected["probe_query_heads"][name])
+    # 64 is beyond this context; 23 is the nearest horizon that is not
+    first = expected["probe_sinks"].query("position == 1 and horizon == 23")
+    np.testing.assert_allclose(table["sink_alpha"], first["alpha"])
 
 
 def test_loss_of_every_text(model: Decoder, texts: ProbeTexts, snapshot: Any) -> None:
@@ -449,14 +485,14 @@ def test_the_size_of_query_blocks_changes_nothing(
     model: Decoder, texts: ProbeTexts, snapshot: Any, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes: list[tuple[int, ...]] = []
-    original = tracker._measure_block
+    original = prober._measure_block
 
     def recording(queries: Tensor, keys: Tensor, *args: Any) -> dict[str, Tensor]:
         shapes.append((queries.shape[-2], keys.shape[-2]))
         return original(queries, keys, *args)
 
-    monkeypatch.setattr(tracker, "QUERY_BLOCK", block)
-    monkeypatch.setattr(tracker, "_measure_block", recording)
+    monkeypatch.setattr(prober, "QUERY_BLOCK", block)
+    monkeypatch.setattr(prober, "_measure_block", recording)
     again = Prober(model, CONFIG, texts).measure(32, FLOAT32)
     assert max(queries for queries, _ in shapes) == block
     assert sum(queries for queries, _ in shapes) == 4 * 2 * 23
@@ -510,10 +546,11 @@ def test_uniform_baselines_are_what_a_model_with_zero_queries_scores(texts: Prob
     for block in blind.blocks:
         block.attention.q_norm.weight.data[:] = 0
     tables, baselines = Prober(blind, CONFIG, texts).measure(0, FLOAT32).tables, texts.uniform_baselines()
-    for name in ("entropy", "max_weight", "previous_token_score"):
+    for name in ("entropy", "max_weight", "previous_token_score", "nearby_mass"):
         np.testing.assert_allclose(tables["probe_query_heads"][name], baselines[name], rtol=1e-5)
     np.testing.assert_allclose(tables["probe_query_heads"].entropy_normalised, 1, rtol=1e-5)
-    np.testing.assert_allclose(tables["probe_induction"].induction_score, baselines["induction_score"], rtol=1e-5)
+    for name in prober.PROBE_INDUCTION_COLUMNS:
+        np.testing.assert_allclose(tables["probe_induction"][name], baselines["induction_score"], rtol=1e-5)
     mass = tables["probe_query_heads"].groupby("text").separator_mass.agg(["min", "max"])
     np.testing.assert_allclose(mass.to_numpy(), np.array(baselines["separator_mass"])[:, None].repeat(2, 1), rtol=1e-4)
 
@@ -545,18 +582,22 @@ def axis_columns(table: pd.DataFrame) -> list[str]:
         ("step_layers", 2, {"step", "layer", "k_gain_rms", "q_gain_rms"}),
         ("step_kv_heads", 2 * 2, {"step", "layer", "kv_head", *tracker.STEP_KV_COLUMNS}),
         ("step_query_heads", 2 * 4, {"step", "layer", "query_head", "kv_head", *tracker.STEP_QUERY_COLUMNS}),
-        ("probe_kv_heads", 3 * 2 * 2, {"step", "layer", "kv_head", "text", *tracker.PROBE_KV_COLUMNS}),
+        ("probe_kv_heads", 3 * 2 * 2, {"step", "layer", "kv_head", "text", *prober.PROBE_KV_COLUMNS}),
         (
             "probe_query_heads",
             3 * 2 * 4,
-            {"step", "layer", "query_head", "kv_head", "text", *tracker.PROBE_QUERY_COLUMNS},
+            {"step", "layer", "query_head", "kv_head", "text", *prober.PROBE_QUERY_COLUMNS},
         ),
         (
             "probe_sinks",
             3 * 2 * 4 * 3 * 4,
             {"step", "layer", "query_head", "kv_head", "text", "horizon", "position", "alpha"},
         ),
-        ("probe_induction", 2 * 2 * 4, {"step", "layer", "query_head", "kv_head", "text", "induction_score"}),
+        (
+            "probe_induction",
+            2 * 2 * 4,
+            {"step", "layer", "query_head", "kv_head", "text", *prober.PROBE_INDUCTION_COLUMNS},
+        ),
         ("probe_loss", 3, {"step", "text", "loss"}),
     ],
 )

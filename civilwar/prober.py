@@ -1,0 +1,252 @@
+"""Measure every head on fixed held-out texts, a block of queries at a time: the snapshots.
+
+Attention is computed from the hooked queries and keys, after RoPE and under the causal mask, as the model uses it. Query
+heads and KV heads have tables of their own throughout.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from civilwar import metrics
+from civilwar.config import ProbeConfig, RunConfig
+from civilwar.hooks import QueriesKeys, watch_queries_keys
+from civilwar.model import Decoder, next_token_loss
+from civilwar.runs import Records
+from civilwar.tidy import tidy, with_kv_head
+
+PROBE_KV_COLUMNS = (
+    "norm_mean",
+    "coordinate_participation_ratio",
+    "participation_ratio",
+    "effective_rank",
+    "stable_rank",
+    "coordinate_participation_ratio_rope",
+    "participation_ratio_rope",
+    "effective_rank_rope",
+    "stable_rank_rope",
+)
+PROBE_QUERY_COLUMNS = (
+    "entropy",
+    "entropy_normalised",
+    "entropy_report",
+    "max_weight",
+    "entropy_rescaled",
+    "top_logit_spread",
+    "separator_mass",
+    "previous_token_score",
+    "nearby_mass",
+)
+PROBE_INDUCTION_COLUMNS = ("induction_score", "duplicate_token_score")
+#: Queries measured at once: attention is never held whole for a long text.
+QUERY_BLOCK = 256
+
+
+class Prober:
+    """The snapshot stream: fixed held-out texts, one value per text, head and snapshot."""
+
+    def __init__(self, model: Decoder, config: RunConfig, texts: "ProbeTexts") -> None:
+        self._model, self._probe, self._texts = model, config.probe, texts
+        self._group_size, self._sink_horizon = config.model.group_size, config.sink_horizon
+
+    @torch.no_grad()
+    def measure(self, step: int, autocast: torch.autocast) -> Records:
+        """All of one snapshot's rows. ``autocast`` is the run's precision, so that the probe sees the trained model."""
+        with autocast:
+            texts = [self._measure_text(text) for text in self._texts.long]
+            induction = torch.stack([self._measure_induction(text) for text in self._texts.repeated])
+            patterns = torch.stack([self._measure_pattern(text) for text in self._texts.short])
+        kv, query, sinks, loss = (torch.stack(parts).cpu().numpy() for parts in zip(*texts, strict=True))
+        at = np.array([step], dtype=np.int32)
+        head_axes: dict[str, np.ndarray | None] = {"step": at, "text": None, "layer": None, "query_head": None}
+        tables = {
+            "probe_loss": tidy({"step": at, "text": None}, loss[None, :, None], ("loss",)),
+            "probe_kv_heads": tidy(
+                {"step": at, "text": None, "layer": None, "kv_head": None}, kv[None], PROBE_KV_COLUMNS
+            ),
+            "probe_query_heads": self._per_query_head(tidy(head_axes, query[None], PROBE_QUERY_COLUMNS)),
+            "probe_induction": self._per_query_head(
+                tidy(head_axes, induction.cpu().numpy()[None], PROBE_INDUCTION_COLUMNS)
+            ),
+            "probe_sinks": self._sink_table(head_axes, sinks[None]),
+        }
+        return Records(tables, {"patterns": {"step": at, "pattern": patterns.cpu().numpy()[None]}})
+
+    @torch.no_grad()
+    def measure_shuffled(self, autocast: torch.autocast) -> pd.DataFrame:
+        """The measures of attention on the same texts with their tokens in random order: text, layer, query_head, ….
+
+        What is left there does not need the order of the text. ``sink_alpha`` is alpha_1 at `RunConfig.sink_horizon`.
+        """
+        generator = torch.Generator().manual_seed(0)
+        orders = [torch.randperm(text.shape[0], generator=generator).to(text.device) for text in self._texts.long]
+        with autocast:
+            measured = [self._measure_text(text[order]) for text, order in zip(self._texts.long, orders, strict=True)]
+        query = torch.stack([rows[1] for rows in measured])
+        at = self._texts.horizons.index(self._sink_horizon)
+        alpha = torch.stack([rows[2] for rows in measured])[..., at, self._probe.sink_positions.index(1)]
+        values = torch.cat([query, alpha[..., None]], dim=-1).cpu().numpy()
+        axes: dict[str, np.ndarray | None] = {"text": None, "layer": None, "query_head": None}
+        return self._per_query_head(tidy(axes, values, (*PROBE_QUERY_COLUMNS, "sink_alpha")))
+
+    def _per_query_head(self, table: pd.DataFrame) -> pd.DataFrame:
+        return with_kv_head(table, self._group_size)
+
+    def _sink_table(self, axes: dict[str, np.ndarray | None], alpha: np.ndarray) -> pd.DataFrame:
+        horizons = np.array(self._texts.horizons, dtype=np.int32)
+        positions = np.array(self._probe.sink_positions, dtype=np.int32)
+        axes = axes | {"horizon": horizons, "position": positions}
+        return self._per_query_head(tidy(axes, alpha[..., None], ("alpha",)))
+
+    def _measure_text(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One text [context + 1]: ([layer, kv_head, column], [layer, query_head, column], alphas, loss)."""
+        tokens, targets = text[None, :-1], text[None, 1:]
+        separator = self._texts.separator_ids[tokens[0]]
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def measure(event: QueriesKeys) -> None:
+            rope = self._rope(event.layer)
+            rows.append(_measure_layer(event, rope, separator, self._probe, self._texts.horizons))
+
+        with watch_queries_keys(self._model, measure):
+            logits = self._model(tokens)
+        kv, query, sinks = (torch.stack(parts) for parts in zip(*rows, strict=True))
+        return kv, query, sinks, next_token_loss(logits, targets).mean()
+
+    def _rope(self, layer: int) -> nn.Module:
+        return self._model.get_submodule(f"blocks.{layer}.attention.rope")
+
+    def _attention(self, text: Tensor) -> Tensor:
+        """Whole causal attention of a short text, [layer, query_head, query, key]."""
+        layers: list[Tensor] = []
+
+        def keep(event: QueriesKeys) -> None:
+            rope = self._rope(event.layer)
+            queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
+            layers.append(metrics.causal_attention(metrics.attention_logits(queries, keys)))
+
+        with watch_queries_keys(self._model, keep):
+            self._model(text[None])
+        return torch.stack(layers)
+
+    def _measure_induction(self, text: Tensor) -> Tensor:
+        attention, period = self._attention(text), len(text) // 2
+        scores = metrics.induction_score(attention, period), metrics.duplicate_token_score(attention, period)
+        return torch.stack(scores, dim=-1)
+
+    def _measure_pattern(self, text: Tensor) -> Tensor:
+        """Lower triangle, row by row, weight 1 stored as 255."""
+        row, column = torch.tril_indices(len(text), len(text), device=text.device)
+        return (self._attention(text)[..., row, column] * 255).round().to(torch.uint8)
+
+
+def _measure_layer(
+    event: QueriesKeys, rope: nn.Module, separator: Tensor, probe: ProbeConfig, horizons: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer on one text: ([kv_head, column], [query_head, column], alpha [query_head, horizon, position])."""
+    before_q, before_k = (x[0].transpose(0, 1) for x in (event.queries, event.keys))
+    queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
+    norm = metrics.vector_norm(keys)
+    kv = torch.stack([norm.mean(-1), *_ranks(before_k), *_ranks(keys)], dim=-1)
+
+    layer_norm = norm.mean()
+    per_query: list[dict[str, Tensor]] = []
+    n_tokens = keys.shape[-2]
+    for first in range(0, n_tokens, QUERY_BLOCK):
+        last = min(first + QUERY_BLOCK, n_tokens)
+        visible = keys[:, :last]
+        per_query.append(
+            _measure_block(queries[:, first:last], visible, layer_norm, first, separator[:last], probe.sink_positions)
+        )
+    whole = {name: torch.cat([block[name] for block in per_query], dim=-1) for name in per_query[0]}
+    query = torch.stack(
+        [
+            whole["entropy"].mean(-1),
+            metrics.normalise_entropy(whole["entropy"]).nanmean(-1),
+            metrics.report_entropy(before_q, before_k, probe.report_tokens),
+            whole["max_weight"].mean(-1),
+            metrics.normalise_entropy(whole["entropy_rescaled"]).nanmean(-1),
+            metrics.top_logit_spread(whole["top_logit"]),
+            whole["separator"].mean(-1),
+            whole["previous"][..., 1:].mean(-1),
+            whole["nearby"].mean(-1),
+        ],
+        dim=-1,
+    )
+    alphas = [
+        torch.stack([metrics.sink_alpha(whole[f"key{k}"], k, horizon) for k in probe.sink_positions], dim=-1)
+        for horizon in horizons
+    ]
+    return kv, query, torch.stack(alphas, dim=-2)
+
+
+def _ranks(keys: Tensor) -> tuple[Tensor, ...]:
+    spectrum = metrics.covariance_spectrum(keys)
+    return (
+        metrics.coordinate_participation_ratio(keys).mean(-1),
+        metrics.participation_ratio(spectrum),
+        metrics.effective_rank(spectrum),
+        metrics.stable_rank(spectrum),
+    )
+
+
+def _measure_block(
+    queries: Tensor, keys: Tensor, layer_norm: Tensor, first: int, separator: Tensor, positions: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Per-query values [query_head, query] of one block of queries against the keys up to its end."""
+    logits = metrics.attention_logits(queries, keys)
+    attention = metrics.causal_attention(logits, first)
+    rescaled = metrics.attention_logits(queries, metrics.rescale_keys(keys, layer_norm))
+    previous = torch.arange(first, first + queries.shape[-2], device=keys.device) - 1
+    # a key after the whole block is not looked at yet
+    unseen = torch.zeros_like(attention[..., 0])
+    fixed = {f"key{k}": attention[..., k - 1] if k <= keys.shape[-2] else unseen for k in positions}
+    return {
+        "entropy": metrics.attention_entropy(attention),
+        "max_weight": metrics.largest_weight(attention),
+        "entropy_rescaled": metrics.attention_entropy(metrics.causal_attention(rescaled, first)),
+        "top_logit": metrics.top_logit(logits, first),
+        "separator": metrics.attention_mass(attention, separator),
+        "previous": metrics.attention_at(attention, previous),
+        "nearby": metrics.nearby_mass(attention, first),
+        **fixed,
+    }
+
+
+class ProbeTexts:
+    """The texts every snapshot is measured on, on the model's device. They depend on the corpus alone, not the seed."""
+
+    def __init__(
+        self, long: Tensor, short: Tensor, separator_ids: Tensor, config: RunConfig, device: torch.device
+    ) -> None:
+        self.long, self.short = long.to(device), short.to(device)
+        self.separator_ids = separator_ids.to(device)
+        self.horizons = tuple(h for h in config.probe.sink_horizons if h <= config.model.context)
+        self.repeated = _repeated_random_tokens(config).to(device)
+
+    def uniform_baselines(self) -> dict[str, Any]:
+        """What uniform causal attention would score on these texts: the null of each attention measure."""
+        n = self.long.shape[1] - 1
+        position = np.arange(1, n + 1)
+        separator = self.separator_ids[self.long[:, :-1]].cpu().numpy()
+        period = self.repeated.shape[1] // 2
+        return {
+            "entropy": float(np.log(position).mean()),
+            "max_weight": float((1 / position).mean()),
+            "previous_token_score": float((1 / position[1:]).mean()),
+            "nearby_mass": float(np.r_[1.0, (np.minimum(position[1:], metrics.NEARBY) - 1) / position[1:]].mean()),
+            # the same for both scores on repeated tokens: one key of i
+            "induction_score": float((1 / np.arange(period + 1, 2 * period + 1)).mean()),
+            "separator_mass": [float((np.cumsum(flags) / position).mean()) for flags in separator],
+        }
+
+
+def _repeated_random_tokens(config: RunConfig) -> Tensor:
+    """Uniformly random tokens, each sequence followed by itself: [text, 2 * period]. The same in every run."""
+    period = min(config.model.context // 2, 128)
+    generator = torch.Generator().manual_seed(0)
+    once = torch.randint(1, config.model.vocab_size, (config.probe.n_repeated, period), generator=generator)
+    return torch.cat([once, once], dim=1)
