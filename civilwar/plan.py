@@ -1,0 +1,25 @@
+"""Which runs the verdicts are computed from: the baseline with eight fresh seeds, every control with four.
+
+Seed 0 is not among them: it is exploratory.
+"""
+
+from civilwar.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
+
+BASELINE = "baseline"
+BASELINE_SEEDS = tuple(range(1, 9))
+CONTROL_SEEDS = tuple(range(1, 5))
+
+
+def seeds_of(variant: str) -> tuple[int, ...]:
+    """Confirmatory seeds of a variant."""
+    return BASELINE_SEEDS if variant == BASELINE else CONTROL_SEEDS
+
+
+def sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> list[RunConfig]:
+    """Configurations of the sweep, seed by seed, so that a sweep cut short has whole seeds: baseline first in each."""
+    return [
+        make_config(preset, variant, seed, corpus)
+        for seed in BASELINE_SEEDS
+        for variant in VARIANTS
+        if seed in seeds_of(variant)
+    ]
