@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
-.PHONY: reproduce test book lock clean help
+.PHONY: reproduce test sweep book lock clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
 	@echo "make test       run every test"
+	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
 	@echo "make clean      remove build/ and _build/"
@@ -27,6 +28,9 @@ test: $(ENVIRONMENT)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy civilwar
 	$(BIN)/python -m pytest -n auto
+
+sweep: $(ENVIRONMENT)
+	$(BIN)/python -m civilwar.cli sweep
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book

@@ -1,4 +1,4 @@
-"""The command line: ``civilwar train | list | record | book | reproduce``."""
+"""The command line: ``civilwar train | list | record | sweep | book | reproduce``."""
 
 import argparse
 import sys
@@ -42,7 +42,14 @@ def _parser() -> argparse.ArgumentParser:
 
     record = commands.add_parser("record", help="copy a complete run without its weights to data/")
     record.add_argument("name")
+    record.add_argument("--slim", action="store_true", help="thin what no verdict needs")
     record.set_defaults(command=_record)
+
+    sweep = commands.add_parser("sweep", help="train and record every run that the verdicts are computed from")
+    sweep.add_argument("--preset", default="laptop", choices=list(PRESETS))
+    sweep.add_argument("--corpus", default=DEFAULT_CORPUS)
+    sweep.add_argument("--device", default="auto")
+    sweep.set_defaults(command=_sweep)
 
     book = commands.add_parser("book", help="rebuild the published book from the recorded run, no training")
     book.set_defaults(command=_book)
@@ -73,9 +80,16 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from civilwar.publish import record
+    from civilwar.recording import record
 
-    print(f"recorded {record(options.name)}")
+    print(f"recorded {record(options.name, options.slim)}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from civilwar.sweep import run_sweep
+
+    for line in run_sweep(options.preset, options.corpus, options.device):
+        print(line, flush=True)
 
 
 def _book(options: argparse.Namespace) -> None:

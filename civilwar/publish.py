@@ -19,10 +19,9 @@ import papermill
 from civilwar import paths
 from civilwar.analysis import divergence
 from civilwar.config import make_config
-from civilwar.files import atomic_path, write_json
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
-from civilwar.runs import MANIFEST, WEIGHTS, Run, RunError, open_run, read_json
+from civilwar.runs import Run, open_run
 
 
 def phase_notebooks() -> list[Path]:
@@ -108,22 +107,3 @@ def write_cover(run: Run, target: Path) -> None:
     ax.set_title(f"Layer {layer}: key norms of its {n_heads} KV heads over training")
     figure.savefig(target, dpi=160, facecolor="white", metadata={"Software": None})
     plt.close(figure)
-
-
-def record(name: str) -> Path:
-    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
-
-    Raises RunError where the run is incomplete, or where ``data/`` has another run of that name.
-    """
-    run = open_run(name)
-    if not run.complete:
-        raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
-    target = paths.recorded() / name
-    if target.exists() and Run(target).config.hash != run.config.hash:
-        raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
-    with atomic_path(target) as temporary:
-        shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
-        manifest = read_json(temporary / MANIFEST)
-        manifest["files"].pop(WEIGHTS, None)
-        write_json(temporary / MANIFEST, manifest)
-    return target

@@ -9,7 +9,7 @@ run throws away at most a part that it is about to compute again. At the end the
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +91,7 @@ class Records:
         (folder / "tables").mkdir(parents=True)
         (folder / "arrays").mkdir()
         for name, table in self.tables.items():
-            table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+            write_table(table, folder / "tables" / f"{name}.parquet")
         for name, group in self.arrays.items():
             save_file(
                 {key: np.ascontiguousarray(value) for key, value in group.items()},
@@ -121,6 +121,18 @@ class Records:
             for name in dict.fromkeys(name for p in parts for name in p.arrays)
         }
         return cls(tables, arrays)
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """A table as parquet. Floats have their bytes sorted by place first, which compresses to about 60% of the size."""
+    floats = [str(column) for column in table if pd.api.types.is_float_dtype(table[column])]
+    table.to_parquet(
+        file,
+        index=False,
+        compression="zstd",
+        use_byte_stream_split=floats,
+        use_dictionary=[str(column) for column in table if str(column) not in floats],
+    )
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -201,9 +213,13 @@ class Run:
 
     def _read(self, relative: str, from_parts: Any, read: Any) -> Any:
         if relative not in self._cache:
-            if self.complete:
+            if self.complete and relative in self.manifest["files"]:
                 self._verify(relative)
                 self._cache[relative] = read(self.path / relative)
+            elif self.complete:
+                left_out = self.manifest.get("left_out", {}).get(Path(relative).stem)
+                why = f"it was recorded without ({left_out})" if left_out else "it was trained by an earlier version"
+                raise RunError(f"run {self.name} has no {relative}: {why}. Train it again to have it.")
             else:
                 self._cache[relative] = from_parts(self._parts)
         if self._cache[relative] is None:
@@ -222,6 +238,19 @@ class Run:
             raise RunDamaged(f"{file} is missing. {_REMEDY}")
         if expected is not None and sha256(file) != expected:
             raise RunDamaged(f"{file} differs from the checksum in {MANIFEST}: it was cut short or altered. {_REMEDY}")
+
+
+def rows_of(recorded: np.ndarray, steps: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where ``steps`` stand on a recorded ``step`` axis. Raises RunError for one that was not recorded."""
+    at = np.searchsorted(recorded, steps)
+    good = (at < len(recorded)) & (recorded[np.minimum(at, len(recorded) - 1)] == steps)
+    if not np.all(good):
+        missing = np.asarray(steps)[~good].tolist()
+        raise RunError(
+            f"steps {missing} are not recorded there: this run was recorded slim, or stopped before. Ask for recorded "
+            "steps, or train the run again."
+        )
+    return at
 
 
 def find_run(name: str) -> Path | None:

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import paths, publish
+from civilwar import paths, publish, recording
 from civilwar.runs import ARRAYS, TABLES, Run, RunDamaged, RunError, RunWriter, read_json
 
 
@@ -31,7 +31,7 @@ def trained(runs_dir: Path, smoke_run: Run) -> Run:
 
 def test_record_copies_all_but_the_weights_and_the_copy_verifies(data: Path, trained: Run) -> None:
     assert (trained.path / "weights.safetensors").is_file()
-    target = publish.record(trained.name)
+    target = recording.record(trained.name)
     assert target == data / "to-record"
     copied = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
     expected = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
@@ -51,13 +51,13 @@ def test_record_copies_all_but_the_weights_and_the_copy_verifies(data: Path, tra
 
 
 def test_a_recorded_copy_that_was_altered_is_noticed(data: Path, trained: Run) -> None:
-    target = publish.record(trained.name)
+    target = recording.record(trained.name)
     file = target / "tables" / "train.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunDamaged, match=r"train\.parquet differs from the checksum"):
         Run(target).table("train")
     # recording again repairs it
-    assert publish.record(trained.name) == target
+    assert recording.record(trained.name) == target
     assert Run(target).table("train").equals(trained.table("train"))
 
 
@@ -67,7 +67,7 @@ def test_an_incomplete_run_is_not_recorded(data: Path, runs_dir: Path) -> None:
         writer.write_manifest(status="running")
     try:
         with pytest.raises(RunError, match="half is not complete: finish it"):
-            publish.record("half")
+            recording.record("half")
     finally:
         shutil.rmtree(runs_dir / "half")
     assert not data.exists()
@@ -76,7 +76,7 @@ def test_an_incomplete_run_is_not_recorded(data: Path, runs_dir: Path) -> None:
 def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -> None:
     other = write_run(data / trained.name, make_synthetic_config(steps=20))
     with pytest.raises(RunError, match="another run of that name"):
-        publish.record(trained.name)
+        recording.record(trained.name)
     assert Run(other.path).config == other.config
 
 

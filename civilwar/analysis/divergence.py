@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p
 from civilwar.config import RunConfig
-from civilwar.runs import Run
+from civilwar.runs import Run, rows_of
 
 #: Batch noise is judged against this quantile of the spread that equal heads would show.
 NOISE_QUANTILE = 0.99
@@ -138,13 +138,13 @@ def alignment(run: Run, steps: list[int] | None = None, draws: int = DRAWS) -> p
     without a gain, or with one that does not vary, has no row: nothing can be aligned with it.
     """
     energy, gain = run.array("energy"), run.array("gain")
-    last = int(energy["step"][-1])
-    chosen = [s for s in run.config.snapshot_steps() if 0 < s <= last] if steps is None else steps
+    snapshots = np.intersect1d(run.config.snapshot_steps(), energy["step"])
+    chosen = [int(step) for step in snapshots if step > 0] if steps is None else steps
     rows = []
     for step in chosen:
-        at = int(np.searchsorted(energy["step"], step))
+        at, at_gain = (int(rows_of(array["step"], [step])[0]) for array in (energy, gain))
         for layer in range(energy["energy"].shape[1]):
-            squared = gain["k_gain"][at, layer] ** 2
+            squared = gain["k_gain"][at_gain, layer] ** 2
             if np.isnan(squared).any() or np.ptp(squared) < 1e-6:
                 continue
             by_head = energy["energy"][at, layer]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from civilwar import rope
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
-from civilwar.runs import Run, RunError
+from civilwar.runs import Run, RunError, rows_of
 
 #: Golden: above the layer's mean by this many standard deviations at the end of the run.
 GOLDEN_DEVIATIONS = 1.5
@@ -34,7 +34,7 @@ def gain_table(run: Run, steps: list[int] | None = None) -> pd.DataFrame:
     """The key gain as rows: step, layer, dimension, gain, rank (of RoPE frequency, 0 fastest), wavelength in tokens."""
     array = run.array("gain")
     chosen = list(array["step"]) if steps is None else steps
-    at = np.searchsorted(array["step"], chosen)
+    at = rows_of(array["step"], chosen)
     model = run.config.model
     ranks = rope.dimension_ranks(model, run.config.seed)
     index = pd.MultiIndex.from_product(

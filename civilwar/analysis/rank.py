@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis.statistics import generator
-from civilwar.runs import Run
+from civilwar.runs import Run, rows_of
 
 #: Measures in ``probe_kv_heads``: the report's, then three of the covariance.
 MEASURES = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
@@ -75,7 +75,7 @@ def null_over_time(run: Run) -> pd.DataFrame:
     n_tokens = run.config.model.context
     rows = []
     for step in sorted(run.table("probe_loss")["step"].unique()):
-        for layer, vector in enumerate(gain["k_gain"][np.searchsorted(gain["step"], step)]):
+        for layer, vector in enumerate(gain["k_gain"][rows_of(gain["step"], [step])[0]]):
             if np.isnan(vector).any():
                 continue
             # the same random directions at every step and layer, so that the null moves only with the gain

@@ -1,0 +1,77 @@
+"""The sweep's runs, as far as they are recorded: what the controls and the verdicts are computed from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from civilwar import plan
+from civilwar.config import DEFAULT_CORPUS, VARIANTS
+from civilwar.runs import Run, check_same_config, find_run
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Complete runs of the plan by variant and seed, and the names of those that are not there."""
+
+    runs: Mapping[str, Mapping[int, Run]]
+    missing: tuple[str, ...]
+
+    def of(self, variant: str) -> list[Run]:
+        """Runs of one variant, by seed. Empty where none is there."""
+        return list(self.runs.get(variant, {}).values())
+
+    @property
+    def baseline(self) -> list[Run]:
+        """Runs of the baseline, by seed."""
+        return self.of(plan.BASELINE)
+
+    def pairs(self, variant: str) -> list[tuple[Run, Run]]:
+        """(baseline, control) of every seed that has both: same initialisation, same text in the same order."""
+        base = self.runs.get(plan.BASELINE, {})
+        return [(base[seed], run) for seed, run in self.runs.get(variant, {}).items() if seed in base]
+
+    @property
+    def variants(self) -> list[str]:
+        """Variants of which at least one run is there, in the order of the configuration."""
+        return [variant for variant in VARIANTS if self.runs.get(variant)]
+
+    @property
+    def n_runs(self) -> int:
+        """Runs that are there."""
+        return sum(len(by_seed) for by_seed in self.runs.values())
+
+    @property
+    def n_planned(self) -> int:
+        """Runs that the plan asks for."""
+        return self.n_runs + len(self.missing)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+    def statement(self) -> str:
+        """One sentence on how much of the plan is there."""
+        if self.complete:
+            return f"All {self.n_planned} runs of the sweep are recorded."
+        return (
+            f"{self.n_runs} of the {self.n_planned} runs of the sweep are recorded; what follows is provisional and "
+            f"says how many seeds it rests on. `civilwar sweep` trains the rest."
+        )
+
+
+def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
+    """The complete runs of the plan, this machine's or recorded; never trains.
+
+    Raises RunMismatch where a run of a planned name has another configuration.
+    """
+    runs: dict[str, dict[int, Run]] = {}
+    missing: list[str] = []
+    for config in plan.sweep(preset, corpus):
+        path = find_run(config.default_name)
+        run = Run(path) if path is not None else None
+        if run is None or not run.complete:
+            missing.append(config.default_name)
+            continue
+        check_same_config(run.config, config, run.path)
+        runs.setdefault(config.variant, {})[config.seed] = run
+    return Sweep(runs, tuple(missing))

@@ -1,0 +1,91 @@
+"""Copy a finished run to ``data/``: whole, or slim enough that dozens of runs fit into a repository. Never the weights.
+
+A slim recording keeps every number a verdict needs and thins the rest by the rules of `slim`; its manifest says so. What is
+left out can be had again: the same configuration gives the same run.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from civilwar import paths
+from civilwar.config import RunConfig
+from civilwar.files import atomic_path, sha256, write_json
+from civilwar.runs import ARRAYS, MANIFEST, PROBE, TABLES, WEIGHTS, Records, Run, RunError, open_run, read_json
+
+#: What a slim recording leaves out, for its manifest.
+LEFT_OUT = {
+    "step_kv_heads": "columns other than norm_mean, but at the snapshots and every 8 steps",
+    "step_query_heads": "steps that are neither snapshots nor multiples of 8",
+    "probe_sinks": "steps other than the report's four moments",
+    "gain": "steps that are neither snapshots nor multiples of 8",
+    "energy": "steps that are neither the report's four moments nor multiples of 32",
+    "patterns": "all",
+}
+
+
+def record(name: str, slim_form: bool = False) -> Path:
+    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``; slim where asked.
+
+    Raises RunError where the run is incomplete, or where ``data/`` has another run of that name.
+    """
+    run = open_run(name)
+    if not run.complete:
+        raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
+    target = paths.recorded() / name
+    if target.exists() and Run(target).config.hash != run.config.hash:
+        raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
+    with atomic_path(target) as temporary:
+        if slim_form:
+            slim(run).write(temporary)
+            shutil.copy2(run.path / PROBE, temporary)
+        else:
+            shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
+        kept = [file for file in sorted(temporary.rglob("*")) if file.is_file() and file.name != MANIFEST]
+        manifest = read_json(run.path / MANIFEST)
+        manifest["files"] = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
+        write_json(temporary / MANIFEST, manifest | {"left_out": LEFT_OUT if slim_form else {}})
+    return target
+
+
+def slim(run: Run) -> Records:
+    """Tables and arrays of a run without what `LEFT_OUT` names."""
+    config = run.config
+    tables = {name: run.table(name) for name in TABLES}
+    arrays = {name: run.array(name) for name in ARRAYS if name != "patterns"}
+    often, moments = often_kept(config), set(config.moments().values())
+    seldom = moments | set(range(0, config.train.steps + 1, 32))
+
+    heads = tables["step_kv_heads"]
+    others = [column for column in heads if column not in ("step", "layer", "kv_head", "norm_mean")]
+    tables["step_kv_heads"] = heads.assign(**heads[others].where(heads["step"].isin(often)))
+    tables["step_query_heads"] = _rows(tables["step_query_heads"], often)
+    tables["probe_sinks"] = _rows(tables["probe_sinks"], moments)
+    arrays["gain"] = _steps(arrays["gain"], often)
+    arrays["energy"] = _steps(arrays["energy"], seldom)
+    return Records(tables, arrays)
+
+
+def often_kept(config: RunConfig) -> set[int]:
+    """Steps at which a slim recording keeps gains and all columns: snapshots and multiples of 8."""
+    return {*config.snapshot_steps(), *range(0, config.train.steps + 1, 8)}
+
+
+def _rows(table: pd.DataFrame, steps: set[int]) -> pd.DataFrame:
+    return table[table["step"].isin(steps)].reset_index(drop=True)
+
+
+def _steps(group: dict[str, np.ndarray], steps: set[int]) -> dict[str, np.ndarray]:
+    kept = np.isin(group["step"], sorted(steps))
+    return {name: array[kept] for name, array in group.items()}
+
+
+def drop_weights(run: Run) -> None:
+    """Delete a run's weights and take them off its manifest; all that was measured stays."""
+    manifest = read_json(run.path / MANIFEST)
+    if manifest["files"].pop(WEIGHTS, None) is not None:
+        # the manifest first: a kill in between leaves a file that nothing promises
+        write_json(run.path / MANIFEST, manifest)
+    (run.path / WEIGHTS).unlink(missing_ok=True)

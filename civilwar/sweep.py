@@ -1,0 +1,43 @@
+"""Train and record the runs that the verdicts are computed from, one after the other, skipping what is there already."""
+
+from collections.abc import Iterator
+
+from civilwar import paths, plan
+from civilwar.config import DEFAULT_CORPUS, RunConfig
+from civilwar.recording import drop_weights, record
+from civilwar.runs import MANIFEST, Run
+from civilwar.train import TrainingDiverged, train
+
+
+def run_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS, device: str = "auto") -> Iterator[str]:
+    """Train, record (slim) and report every run of the plan; yields one line per run.
+
+    A run that is recorded is not opened again; one that was interrupted is resumed. Only a run's tables stay, its weights
+    go. A run that diverges is reported and left as it is, and the sweep goes on.
+    """
+    configs = plan.sweep(preset, corpus)
+    for number, config in enumerate(configs, 1):
+        yield f"[{number:2}/{len(configs)}] {config.default_name}: {_one(config, device)}"
+
+
+def _one(config: RunConfig, device: str) -> str:
+    if is_recorded(config):
+        return "recorded already"
+    try:
+        run = train(config, device=device)
+    except TrainingDiverged as error:
+        return f"diverged ({error})"
+    target = record(run.name, slim_form=True)
+    drop_weights(run)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    minutes = run.manifest["timings"]["wall_seconds"] / 60
+    return f"trained in {minutes:.1f} min, recorded in {size / 1e6:.1f} MB"
+
+
+def is_recorded(config: RunConfig) -> bool:
+    """Whether ``data/`` has this very run, complete."""
+    folder = paths.recorded() / config.default_name
+    if not (folder / MANIFEST).is_file():
+        return False
+    run = Run(folder)
+    return run.complete and run.config.hash == config.hash
