@@ -63,7 +63,7 @@ class Rule:
     """What the same number would be without the thing claimed."""
     criteria: tuple[Criterion, ...]
     figure: tuple[str, str]
-    """Page and name of the figure that shows it."""
+    """Notebook and name of the figure that shows it."""
 
 
 RULES: tuple[Rule, ...] = (
@@ -82,7 +82,7 @@ RULES: tuple[Rule, ...] = (
                 "construction",
             ),
         ),
-        ("phases/01_divergence", "all_norms"),
+        ("01_divergence", "all_norms"),
     ),
     Rule(
         "C02",
@@ -113,7 +113,7 @@ RULES: tuple[Rule, ...] = (
                 "artefact",
             ),
         ),
-        ("phases/06_controls", "control_norms"),
+        ("06_controls", "control_norms"),
     ),
     Rule(
         "C03",
@@ -151,7 +151,7 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/01_divergence", "spread"),
+        ("01_divergence", "spread"),
     ),
     Rule(
         "C04",
@@ -168,7 +168,7 @@ RULES: tuple[Rule, ...] = (
                 "a tenth of the scale: one more pair in twenty kept in order",
             ),
         ),
-        ("phases/08_verdicts", "order_persistence"),
+        ("08_verdicts", "order_persistence"),
     ),
     Rule(
         "C05",
@@ -216,26 +216,26 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/02_focus_law", "correlation_over_time"),
+        ("02_focus_law", "correlation"),
     ),
     Rule(
         "C06",
         "Late in training there are two populations of heads.",
         "One scatter plot.",
-        "one population; layers centred, since pooled layers fake modes",
+        "one population; each layer centred at its mean over seeds, since pooled layers fake modes",
         (
             Criterion(
                 "power",
-                "share of simulated sweeps with two populations, four within-population deviations apart, that the dip "
+                "share of simulated sweeps with two populations, five within-population deviations apart, that the dip "
                 "test finds; per sweep",
                 "above",
                 0.8,
-                "the usual least power",
+                "the usual least power; norms of 5 and 11 are 7 of the 0.85 apart by which the report's one layer spreads",
                 "premise",
             ),
             Criterion(
                 "norm_dip",
-                "Hartigan's dip of layer-centred key norms at the end, KV heads of all seeds; per sweep",
+                "Hartigan's dip of key norms at the end, less their layer's mean over seeds, KV heads of all seeds; per sweep",
                 "above",
                 0.0,
                 "p of the dip test against one mode",
@@ -248,7 +248,7 @@ RULES: tuple[Rule, ...] = (
                 "p of the dip test against one mode",
             ),
         ),
-        ("phases/08_verdicts", "one_or_two"),
+        ("08_verdicts", "one_or_two"),
     ),
     Rule(
         "C07",
@@ -271,7 +271,7 @@ RULES: tuple[Rule, ...] = (
                 "near zero: a tenth of the largest possible",
             ),
         ),
-        ("phases/02_focus_law", "moments"),
+        ("02_focus_law", "cloud"),
     ),
     Rule(
         "C08",
@@ -294,7 +294,7 @@ RULES: tuple[Rule, ...] = (
                 "high: three quarters of the largest possible",
             ),
         ),
-        ("phases/02_focus_law", "moments"),
+        ("02_focus_law", "cloud"),
     ),
     Rule(
         "C09",
@@ -326,7 +326,7 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/03_effective_rank", "ranks"),
+        ("03_effective_rank", "coordinate_ratio"),
     ),
     Rule(
         "C10",
@@ -364,7 +364,7 @@ RULES: tuple[Rule, ...] = (
                 "artefact",
             ),
         ),
-        ("phases/03_effective_rank", "by_layer"),
+        ("03_effective_rank", "rank_by_layer"),
     ),
     Rule(
         "C11",
@@ -395,7 +395,7 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/07_capacity", "capacity"),
+        ("07_capacity", "capacity"),
     ),
     Rule(
         "C12",
@@ -435,7 +435,7 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/06_controls", "control_frequency"),
+        ("06_controls", "control_frequency"),
     ),
     Rule(
         "C13",
@@ -458,7 +458,7 @@ RULES: tuple[Rule, ...] = (
                 "a tenth earlier than a walk that decides nothing",
             ),
         ),
-        ("phases/04_gain", "settling"),
+        ("04_gain", "settling"),
     ),
     Rule(
         "C14",
@@ -489,7 +489,7 @@ RULES: tuple[Rule, ...] = (
                 "more than others do",
             ),
         ),
-        ("phases/05_taxonomy", "golden_energy"),
+        ("05_taxonomy", "golden_energy"),
     ),
     Rule(
         "C15",
@@ -513,7 +513,7 @@ RULES: tuple[Rule, ...] = (
                 "less than sharp heads do",
             ),
         ),
-        ("phases/05_taxonomy", "golden_energy"),
+        ("05_taxonomy", "golden_energy"),
     ),
     Rule(
         "C16",
@@ -546,7 +546,7 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/05_taxonomy", "retrieval"),
+        ("05_taxonomy", "retrieval"),
     ),
     Rule(
         "C17",
@@ -576,7 +576,7 @@ RULES: tuple[Rule, ...] = (
                 "the report shows the fall, so its bfloat16 must allow it",
             ),
         ),
-        ("phases/06_controls", "control_norms"),
+        ("06_controls", "control_norms"),
     ),
     Rule(
         "C18",
@@ -615,6 +615,6 @@ RULES: tuple[Rule, ...] = (
                 "context",
             ),
         ),
-        ("phases/04_gain", "likeness"),
+        ("04_gain", "likeness"),
     ),
 )
