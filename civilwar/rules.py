@@ -8,7 +8,7 @@ A criterion *holds* when a one-sided test of its mean over seeds against the thr
 correction over all deciding criteria of all claims. The verdict then follows from the roles:
 
 - a ``construction`` criterion that holds (exactly, in every run): *true by construction*;
-- a ``premise`` that does not hold, or a deciding criterion that is undefined: *not testable here*;
+- a ``premise`` that does not hold, or a criterion undefined that the verdict would hang on: *not testable here*;
 - every ``artefact`` criterion holds, and at least one ``claim`` criterion too: *artefact*, true for another reason than
   the report gives;
 - all ``claim`` criteria hold: *supported*; some: *supported in part*; none: *not supported*;
@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
             ),
             Criterion(
                 "dip_removed_without_decay",
-                "share of the fall that is gone without weight decay on the gain, seed by seed",
+                "share of the fall, at the step of the baseline's minimum, gone without decay on the gain, seed by seed",
                 "above",
                 0.8,
                 "decay would then account for most of it",
@@ -570,7 +570,7 @@ RULES: tuple[Rule, ...] = (
             ),
             Criterion(
                 "dip_in_pure_bfloat16",
-                "fall of the norms in pure bfloat16 over that under autocast, seed by seed",
+                "fall of the norms in pure bfloat16 over that under autocast, at the step of its minimum, seed by seed",
                 "above",
                 0.8,
                 "the report shows the fall, so its bfloat16 must allow it",
