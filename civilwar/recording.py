@@ -46,7 +46,9 @@ def record(name: str, slim_form: bool = False) -> Path:
         kept = [file for file in sorted(temporary.rglob("*")) if file.is_file() and file.name != MANIFEST]
         manifest = read_json(run.path / MANIFEST)
         manifest["files"] = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
-        write_json(temporary / MANIFEST, manifest | {"left_out": LEFT_OUT if slim_form else {}})
+        # what is already recorded may be slim: copying it whole brings nothing back
+        left_out = LEFT_OUT if slim_form else manifest.get("left_out", {})
+        write_json(temporary / MANIFEST, manifest | {"left_out": left_out})
     return target
 
 

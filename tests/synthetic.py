@@ -1,7 +1,8 @@
 """Runs on disk whose truth is known: written the way training writes them, from arrays that a test gives."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from civilwar.config import ModelConfig, ProbeConfig, RunConfig, TrainConfig
-from civilwar.runs import Records, Run, RunWriter
+from civilwar.files import write_json
+from civilwar.runs import PROBE, Records, Run, RunWriter
 
 RANKS = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
+SPOTS = ("all", "first", "separator")
+PROPERTIES = ("brackets", "package")
 
 
 def make_synthetic_config(
@@ -43,11 +47,20 @@ def tidy(axes: dict[str, Any], columns: dict[str, np.ndarray]) -> pd.DataFrame:
 
 @dataclass
 class Truth:
-    """What a synthetic run is made from. None is filled with something harmless.
+    """What a synthetic run is made from. None is filled with something harmless, and arrays are broadcast to their axes.
 
-    gain [step, layer, d_head]; energy [step, layer, kv_head, d_head]; norms [step, layer, kv_head], by default what gain
-    and energy imply; key_norms [snapshot, text, layer, kv_head], by default ``norms``; the entropies
-    [snapshot, text, layer, query_head]; ranks [snapshot, text, layer, kv_head, 4] in the order of RANKS.
+    gain [step, layer, d_head]; energy [step, layer, kv_head, d_head]; norms [step, layer, kv_head], by default what
+    gain and energy imply; key_norms [snapshot, text, layer, kv_head], by default ``norms``; the entropies,
+    separator_mass, previous_token_score, nearby_mass and top_logit_spread [snapshot, text, layer, query_head]; ranks
+    [snapshot, text, layer, kv_head, 4] in the order of RANKS; sink_alpha [snapshot, text, layer, query_head, horizon,
+    position]; induction_score and duplicate_token_score [snapshot, repeated text, layer, query_head]; loss [step];
+    probe_loss [snapshot, text].
+
+    Of the trained model: shuffled, columns of ``shuffled_query_heads`` [text, layer, query_head]; key_energy
+    [layer, kv_head, 3, d_head] in the order of SPOTS; accuracy [layer, query_head, 2] in the order of PROPERTIES.
+
+    uniform is what probe.json says of uniform attention, beside the closed forms of one that sees no separator more often
+    than one token in five. tables takes the place of whole tables, ``capacity_table`` and ``ablation_table`` among them.
     """
 
     gain: np.ndarray | None = None
@@ -58,10 +71,25 @@ class Truth:
     entropy_rescaled: np.ndarray | None = None
     entropy_report: np.ndarray | None = None
     ranks: np.ndarray | None = None
+    separator_mass: np.ndarray | None = None
+    previous_token_score: np.ndarray | None = None
+    nearby_mass: np.ndarray | None = None
+    top_logit_spread: np.ndarray | None = None
+    sink_alpha: np.ndarray | None = None
+    induction_score: np.ndarray | None = None
+    duplicate_token_score: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    probe_loss: np.ndarray | None = None
+    shuffled: Mapping[str, np.ndarray] = field(default_factory=dict)
+    key_energy: np.ndarray | None = None
+    accuracy: np.ndarray | None = None
+    uniform: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def write_run(path: Path, config: RunConfig, truth: Truth | None = None) -> Run:
-    """A complete run folder at ``path``, checksums and all."""
+def write_run(path: Path, config: RunConfig, truth: Truth | None = None, **manifest: Any) -> Run:
+    """A complete run folder at ``path``, checksums and all; ``manifest`` adds entries, such as timings."""
+    truth = truth or Truth()
     with RunWriter(path, config) as writer:
         writer.write_manifest(
             status="running",
@@ -71,8 +99,11 @@ def write_run(path: Path, config: RunConfig, truth: Truth | None = None) -> Run:
             corpus={"documents": 10, "bytes": 1000, "train_tokens": 100},
             device={"type": "cpu", "name": "none"},
         )
-        writer.write_part(config.train.steps, records(config, truth or Truth()))
-        return writer.finish()
+        write_json(path / PROBE, probe_description(config, truth))
+        writer.write_part(config.train.steps, records(config, truth))
+        # in a part of their own, as training writes them
+        writer.write_part(config.train.steps + 1, Records(final_tables(config, truth)))
+        return writer.finish(**manifest)
 
 
 def records(config: RunConfig, truth: Truth) -> Records:
@@ -93,20 +124,27 @@ def records(config: RunConfig, truth: Truth) -> Records:
     step_kv = dict.fromkeys(("norm_std", "norm_q05", "norm_q50", "norm_q95", "norm_first", "norm_separator"), norms)
     step_kv |= dict.fromkeys(("max_abs", "coordinate_participation_ratio", "key_cosine"), np.array(0.5))
     ranked = {name: ranks[..., i] for i, name in enumerate(RANKS)}
-    entropies = {
-        "entropy_normalised": truth.entropy_normalised,
-        "entropy_report": truth.entropy_report,
-        "entropy_rescaled": truth.entropy_rescaled,
+    given = {
+        name: getattr(truth, name)
+        for name in (
+            "entropy_normalised",
+            "entropy_report",
+            "entropy_rescaled",
+            "separator_mass",
+            "previous_token_score",
+            "nearby_mass",
+            "top_logit_spread",
+        )
     }
-    scores = {"entropy", "max_weight", "top_logit_spread", "separator_mass", "previous_token_score", "nearby_mass"}
-    query = {name: np.array(0.5) if values is None else values for name, values in entropies.items()}
-    query |= dict.fromkeys(sorted(scores), np.array(0.5))
+    query = dict.fromkeys(("entropy", "max_weight"), np.array(0.5))
+    query |= {name: _or(values, 0.5) for name, values in given.items()}
+    repeated = {name: _or(getattr(truth, name), 0.1) for name in ("induction_score", "duplicate_token_score")}
     head_axes = probe_axes | {"query_head": query_heads}
     sink_axes = head_axes | {"horizon": list(config.probe.sink_horizons), "position": list(config.probe.sink_positions)}
     rms = np.sqrt(np.square(gain).mean(-1))
 
     tables = {
-        "train": tidy({"step": step}, {"loss": np.linspace(6, 3, len(step))}),
+        "train": tidy({"step": step}, {"loss": np.linspace(6, 3, len(step)) if truth.loss is None else truth.loss}),
         "step_layers": tidy(step_axes, {"k_gain_rms": rms, "q_gain_rms": rms}),
         "step_kv_heads": tidy(step_axes | {"kv_head": kv_heads}, {"norm_mean": norms} | step_kv),
         "step_query_heads": _with_kv_head(
@@ -121,16 +159,13 @@ def records(config: RunConfig, truth: Truth) -> Records:
             {"norm_mean": key_norms} | ranked | {f"{name}_rope": values for name, values in ranked.items()},
         ),
         "probe_query_heads": _with_kv_head(tidy(head_axes, query), model.group_size),
-        "probe_sinks": _with_kv_head(tidy(sink_axes, {"alpha": np.array(0.1)}), model.group_size),
+        "probe_sinks": _with_kv_head(tidy(sink_axes, {"alpha": _or(truth.sink_alpha, 0.1)}), model.group_size),
         "probe_induction": _with_kv_head(
-            tidy(
-                head_axes | {"text": config.probe.n_repeated},
-                dict.fromkeys(("induction_score", "duplicate_token_score"), np.array(0.1)),
-            ),
-            model.group_size,
+            tidy(head_axes | {"text": config.probe.n_repeated}, repeated), model.group_size
         ),
-        "probe_loss": tidy({"step": snapshots, "text": texts}, {"loss": np.array(3.0)}),
+        "probe_loss": tidy({"step": snapshots, "text": texts}, {"loss": _or(truth.probe_loss, 3.0)}),
     }
+    tables |= {name: truth.tables[name] for name in tables if name in truth.tables}
     n = config.probe.short_tokens
     pattern = np.zeros((len(snapshots), 2, layers, query_heads, n * (n + 1) // 2), np.uint8)
     arrays = {
@@ -139,6 +174,101 @@ def records(config: RunConfig, truth: Truth) -> Records:
         "patterns": {"step": snapshots.astype(np.int32), "pattern": pattern},
     }
     return Records(tables, arrays)
+
+
+def final_tables(config: RunConfig, truth: Truth) -> dict[str, pd.DataFrame]:
+    """What is measured once, of the trained model."""
+    model = config.model
+    shuffled = dict.fromkeys(
+        (
+            "entropy",
+            "entropy_normalised",
+            "entropy_report",
+            "max_weight",
+            "entropy_rescaled",
+            "top_logit_spread",
+            "separator_mass",
+            "previous_token_score",
+            "nearby_mass",
+        ),
+        np.array(0.5),
+    )
+    shuffled |= {"sink_alpha": np.array(0.1)} | dict(truth.shuffled)
+    shuffled_axes = {"text": config.probe.n_texts, "layer": model.n_layers, "query_head": model.n_query_heads}
+    energy_axes = {"layer": model.n_layers, "kv_head": model.n_kv_heads, "tokens": SPOTS, "dimension": model.d_head}
+    content_axes = {"layer": model.n_layers, "query_head": model.n_query_heads, "property": PROPERTIES}
+    tables = {
+        "capacity": capacity_table(config),
+        "ablation": ablation_table(config, {"gatherer": model.n_layers * model.n_query_heads}),
+        "shuffled_query_heads": _with_kv_head(tidy(shuffled_axes, shuffled), model.group_size),
+        "key_energy": tidy(energy_axes, {"energy": _or(truth.key_energy, 1.0)}),
+        "head_content": tidy(content_axes, {"accuracy": _or(truth.accuracy, 0.5)}).assign(chance=0.5),
+    }
+    return tables | {name: truth.tables[name] for name in tables if name in truth.tables}
+
+
+def capacity_table(
+    config: RunConfig, loss: Callable[[str, int, int], float] = lambda method, rank, draw: 3.0
+) -> pd.DataFrame:
+    """Table ``capacity`` with ``loss(method, rank, draw)`` for both losses."""
+    d_head = config.model.d_head
+    rows = [("full", d_head, 0)]
+    for rank in (0, *(r for r in config.probe.capacity_ranks if r < d_head)):
+        draws = range(config.probe.random_draws if rank else 0)
+        rows += [("directions", rank, 0)]
+        rows += [("gains", rank, 0)] if config.model.qk_norm == "learned" else []
+        rows += [(method, rank, draw) for draw in draws for method in ("random_directions", "random_dimensions")]
+    table = pd.DataFrame(rows, columns=["method", "rank", "draw"])
+    losses = [loss(*row) for row in rows]
+    return table.assign(loss=losses, separator_loss=losses, induction_gain=0.0)
+
+
+def ablation_table(
+    config: RunConfig,
+    n_heads: Mapping[str, int],
+    score: Callable[[str, str, str, int], Mapping[str, float] | float] = lambda kind, mode, group, draw: 3.0,
+) -> pd.DataFrame:
+    """Table ``ablation`` of kinds with so many heads; ``score(kind, mode, group, draw)`` gives the loss, or several scores."""
+    rows: list[tuple[Any, ...]] = [("none", "none", "none", 0, 0)]
+    for kind, n in n_heads.items():
+        for group, draw in [("kind", 0), *(("random", i) for i in range(config.probe.random_draws))]:
+            rows += [(kind, mode, group, draw, n) for mode in ("mean", "zero")]
+    scores = [score(*row[:4]) for row in rows]
+    defaults = {"loss": 3.0, "separator_loss": 3.0, "induction_gain": 0.0}
+    found = [defaults | (dict(s) if isinstance(s, Mapping) else {"loss": s, "separator_loss": s}) for s in scores]
+    table = pd.DataFrame(rows, columns=["kind", "mode", "group", "draw", "n_heads"])
+    return pd.concat([table, pd.DataFrame(found)], axis=1)
+
+
+def probe_description(config: RunConfig, truth: Truth) -> dict[str, Any]:
+    """probe.json: texts in which every fifth token is a separator, and the closed forms of uniform attention."""
+
+    def text(n: int) -> dict[str, Any]:
+        return {
+            "tokens": ["." if i % 5 == 4 else f" t{i}" for i in range(n)],
+            "separator": [i % 5 == 4 for i in range(n)],
+        }
+
+    context, period = config.model.context, min(config.model.context // 2, 128)
+    position = np.arange(1, context + 1)
+    near = np.r_[1.0, (np.minimum(position[1:], 8) - 1) / position[1:]]
+    uniform = {
+        "entropy": float(np.log(position).mean()),
+        "max_weight": float((1 / position).mean()),
+        "previous_token_score": float((1 / position[1:]).mean()),
+        "nearby_mass": float(near.mean()),
+        "induction_score": float((1 / np.arange(period + 1, 2 * period + 1)).mean()),
+        "separator_mass": [float((np.cumsum(position % 5 == 0) / position).mean())] * config.probe.n_texts,
+    }
+    return {
+        "texts": [text(context)] * config.probe.n_texts,
+        "short_texts": [text(config.probe.short_tokens)] * 2,
+        "uniform_attention": uniform | dict(truth.uniform),
+    }
+
+
+def _or(values: np.ndarray | None, default: float) -> np.ndarray:
+    return np.array(default) if values is None else np.asarray(values)
 
 
 def _with_kv_head(table: pd.DataFrame, group: int) -> pd.DataFrame:

@@ -19,7 +19,9 @@ def test_synthetic_runs_have_the_tables_and_columns_of_trained_ones(tmp_path: Pa
     for name in TABLES:
         theirs, ours = smoke_run.table(name), made.table(name)
         assert set(theirs.columns) == set(ours.columns), name
-        assert len(theirs) == len(ours), name
+        # which kinds of heads there are, and what their texts tell apart, is the model's and the corpus's business
+        if name not in ("ablation", "head_content"):
+            assert len(theirs) == len(ours), name
     for name in ARRAYS:
         theirs, ours = smoke_run.array(name), made.array(name)
         assert {key: value.shape for key, value in theirs.items()} == {key: value.shape for key, value in ours.items()}

@@ -168,6 +168,17 @@ def test_the_variants_asked_for_are_there() -> None:
         ("probe", "sink_horizons", ()),
         ("probe", "sink_horizons", (16, 0)),
         ("probe", "sink_positions", (17,)),
+        ("probe", "sink_positions", (2, 3)),
+        ("probe", "sink_positions", (1, 17)),
+        ("probe", "experiment_texts", 0),
+        ("probe", "experiment_texts", 1.5),
+        ("probe", "random_draws", 0),
+        ("probe", "random_draws", True),
+        ("probe", "capacity_ranks", ()),
+        ("probe", "capacity_ranks", (4, 0)),
+        ("probe", "capacity_ranks", (2.5,)),
+        ("probe", "content_texts", 0),
+        ("probe", "content_texts", 1),
         # contradictions between parts
         ("probe", "short_tokens", 513),
         ("probe", "report_tokens", 513),
@@ -282,6 +293,34 @@ def test_snapshots_of_any_run(steps: int) -> None:
     assert set(config.moments().values()) <= set(snapshots)
     assert {1, 2, 4, 8, 96, 160, 192, 1024} & set(range(steps + 1)) <= set(snapshots)
     assert not {3, 6, 7, 12, 168, 176, 200} & set(snapshots) - set(config.moments().values())
+
+
+@pytest.mark.parametrize(
+    ("horizons", "context", "expected"),
+    [
+        ((16, 32, 64, 128, 256, 512), 512, 64),
+        ((16, 32, 64), 64, 64),
+        # 64 is beyond the context, so it is never recorded
+        ((16, 32, 64), 63, 32),
+        ((16, 50, 81), 512, 50),
+        ((16, 47, 80), 512, 80),
+        ((512, 128, 100), 512, 100),
+        ((300,), 512, 300),
+    ],
+)
+def test_the_horizon_of_sinks_is_64_or_the_nearest_recorded(
+    horizons: tuple[int, ...], context: int, expected: int
+) -> None:
+    config = dataclasses.replace(
+        BASE,
+        model=dataclasses.replace(BASE.model, context=context),
+        probe=dataclasses.replace(BASE.probe, sink_horizons=horizons, report_tokens=8, short_tokens=8),
+    )
+    assert config.sink_horizon == expected
+
+
+def test_every_preset_judges_sinks_at_64_tokens() -> None:
+    assert {make_config(preset).sink_horizon for preset in PRESETS} == {64}
 
 
 def test_presets_are_valid_parts() -> None:

@@ -1,13 +1,16 @@
-"""Hooks: they see what the model computes, in its order, and leave no trace."""
+"""Hooks: they see or replace what the model computes, in its order, and leave no trace."""
 
+import copy
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from civilwar.config import ModelConfig, make_config
-from civilwar.hooks import QueriesKeys, norm_modules, watch_queries_keys
+from civilwar.hooks import QueriesKeys, edit_head_outputs, edit_keys, norm_modules, watch_queries_keys
 from civilwar.model import NORM_EPS, Decoder
 
 TINY = ModelConfig(
@@ -157,3 +160,107 @@ def test_a_model_without_pairs_of_norms_is_refused() -> None:
 def test_pairs_stand_in_the_model_s_order() -> None:
     model = Decoder(TINY)
     assert norm_modules(model) == [(b.attention.q_norm, b.attention.k_norm) for b in model.blocks]
+
+
+# ---------------------------------------------------------------- edits
+
+
+EDITS: list[Callable[..., Any]] = [edit_keys, edit_head_outputs]
+
+
+def logits_of(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model(TOKENS)
+
+
+@pytest.mark.parametrize("editing", EDITS)
+def test_an_edit_that_returns_what_it_gets_changes_nothing(editing: Callable[..., Any]) -> None:
+    model = Decoder(TINY)
+    before, layers = logits_of(model), []
+    with editing(model, lambda layer, x: layers.append((layer, x.shape)) or x):
+        assert n_hooks(model) == 3
+        assert torch.equal(logits_of(model), before)
+    assert n_hooks(model) == 0
+    assert torch.equal(logits_of(model), before)
+    heads = {edit_keys: 3, edit_head_outputs: 6}[editing]
+    assert layers == [(layer, (2, 19, heads, 10)) for layer in range(3)]
+
+
+@pytest.mark.parametrize("editing", EDITS)
+def test_edits_go_when_they_fail_or_the_block_does(editing: Callable[..., Any]) -> None:
+    model = Decoder(TINY)
+    with pytest.raises(ZeroDivisionError), editing(model, lambda layer, x: x * (1 // 0)):
+        model(TOKENS)
+    assert n_hooks(model) == 0
+    with pytest.raises(KeyError), editing(model, lambda layer, x: x):
+        raise KeyError
+    assert n_hooks(model) == 0
+
+
+@pytest.mark.parametrize("editing", EDITS)
+def test_an_edit_computed_in_float32_leaves_the_model_s_precision(editing: Callable[..., Any]) -> None:
+    model = Decoder(make_config("smoke", "pure_bf16").model).to(torch.bfloat16)
+    before, seen = logits_of(model), []
+    with editing(model, lambda layer, x: seen.append(x.dtype) or x.float()):
+        assert torch.equal(logits_of(model), before)
+    assert seen == [torch.bfloat16] * 2
+
+
+@pytest.mark.parametrize("layer", range(3))
+def test_keys_are_replaced_after_their_norm_in_the_layer_named(layer: int) -> None:
+    model = Decoder(TINY)
+    direction = torch.linspace(-2, 3, 10)
+    scaled = copy.deepcopy(model)
+    scaled.blocks[layer].attention.k_norm.weight.data *= direction
+    with edit_keys(model, lambda at, keys: keys * direction if at == layer else keys):
+        edited = logits_of(model)
+    torch.testing.assert_close(edited, logits_of(scaled))
+    assert not torch.allclose(edited, logits_of(model), atol=1e-4)
+
+
+def test_keys_are_replaced_before_rope() -> None:
+    # keys that are all alike still turn with their positions, so attention still tells positions apart
+    model = Decoder(TINY)
+    patterns: list[Tensor] = []
+    model.blocks[0].attention.rope.register_forward_hook(lambda module, args, output: patterns.append(output))
+    with edit_keys(model, lambda layer, keys: torch.ones_like(keys)):
+        logits_of(model)
+    keys = patterns[1]
+    assert keys.shape == (2, 19, 3, 10)
+    torch.testing.assert_close(keys[:, 0], torch.ones(2, 3, 10))
+    angle = torch.arange(19.0)
+    torch.testing.assert_close(keys[0, :, 0, 0], angle.cos() - angle.sin(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 4), (2, 5)])
+def test_a_head_whose_output_is_zero_is_one_whose_rows_of_w_o_are(layer: int, head: int) -> None:
+    model = Decoder(TINY)
+    cut = copy.deepcopy(model)
+    cut.blocks[layer].attention.weights()[1].data[10 * head : 10 * head + 10] = 0
+
+    def silence(at: int, output: Tensor) -> Tensor:
+        if at == layer:
+            output[:, :, head] = 0
+        return output
+
+    with edit_head_outputs(model, silence):
+        edited = logits_of(model)
+    torch.testing.assert_close(edited, logits_of(cut))
+    assert not torch.equal(edited, logits_of(model))
+
+
+def test_keys_of_qwen3_can_be_replaced_but_it_has_no_head_outputs() -> None:
+    model = qwen3()
+    silent = copy.deepcopy(model)
+    for _, k_norm in norm_modules(silent):
+        k_norm.weight.data[:] = 0
+    with torch.no_grad():
+        with edit_keys(model, lambda layer, keys: keys * 0):
+            edited = model(TOKENS).logits
+        torch.testing.assert_close(edited, silent(TOKENS).logits)
+    lacking = pytest.raises(
+        ValueError, match="Qwen3ForCausalLM has no modules named head_outputs: expected one in every"
+    )
+    with lacking, edit_head_outputs(model, lambda layer, x: x):
+        pytest.fail("the block must not run")
+    assert n_hooks(model) == 0

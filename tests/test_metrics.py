@@ -62,8 +62,10 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "attention_at": lambda: (attention(BATCH, KV), torch.arange(POS) - 1),
     "sink_alpha": lambda: (normal(KV, POS).square(), 2, 11),
     "previous_token_score": lambda: (attention(BATCH, KV),),
+    "nearby_mass": lambda: (attention(BATCH, KV)[..., 4:, :], 4),
     "induction_target": lambda: (POS, 5, torch.device("cpu")),
     "induction_score": lambda: (attention(BATCH, KV, n=14), 7),
+    "duplicate_token_score": lambda: (attention(BATCH, KV, n=14), 7),
     "report_entropy": lambda: (normal(BATCH, QUERY_HEADS, POS, HEAD), normal(BATCH, KV, POS, HEAD), 11),
     "rescale_keys": lambda: (normal(BATCH, KV, POS, HEAD), normal(BATCH).square() + 1),
 }
@@ -289,6 +291,7 @@ def test_blocks_of_queries_add_up_to_whole_attention(block: int) -> None:
             "top": metrics.top_logit(part, first),
             "mass": metrics.attention_mass(weights, flags[:last]),
             "previous": metrics.attention_at(weights, previous[first:last]),
+            "nearby": metrics.nearby_mass(weights, first),
         }.items():
             parts.setdefault(name, []).append(value)
     entropy = metrics.attention_entropy(whole)
@@ -299,6 +302,7 @@ def test_blocks_of_queries_add_up_to_whole_attention(block: int) -> None:
         "top": metrics.top_logit(logits),
         "mass": metrics.attention_mass(whole, flags),
         "previous": metrics.attention_at(whole, previous),
+        "nearby": metrics.nearby_mass(whole),
     }
     for name, value in expected.items():
         torch.testing.assert_close(torch.cat(parts[name], -1), value, equal_nan=True)
@@ -400,6 +404,38 @@ def test_previous_token_score() -> None:
     perfect = torch.eye(POS).roll(-1, 1)
     perfect[0] = torch.eye(POS)[0]
     assert metrics.previous_token_score(perfect).item() == 1
+
+
+def test_nearby_is_oneself_and_two_to_seven_tokens_back() -> None:
+    weights = attention(BATCH, KV)
+    for i in range(POS):
+        keys = [j for j in range(i + 1) if i - j in (0, 2, 3, 4, 5, 6, 7)]
+        np.testing.assert_allclose(metrics.nearby_mass(weights)[..., i], weights.numpy()[..., i, keys].sum(-1))
+    # all of a query's attention that is neither on the previous token nor further away than 7
+    for distance in range(POS):
+        one_hot = torch.eye(POS).roll(-distance, 1).tril()
+        expected = float(distance in (0, 2, 3, 4, 5, 6, 7))
+        assert metrics.nearby_mass(one_hot)[distance:].tolist() == [expected] * (POS - distance)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 48])
+def test_uniform_attention_has_the_stated_nearby_mass(n: int) -> None:
+    expected = [1.0, *((min(i, 8) - 1) / i for i in range(2, n + 1))]
+    np.testing.assert_allclose(metrics.nearby_mass(uniform(n)), expected)
+
+
+def test_duplicate_tokens_are_looked_for_from_the_second_copy_in_the_first() -> None:
+    tokens = [8, 3, 5, 1, 9, 2, 7] * 2
+    weights = attention(BATCH, KV, n=14)
+    expected = np.mean([weights[..., i, tokens.index(tokens[i])].numpy() for i in range(7, 14)], axis=0)
+    np.testing.assert_allclose(metrics.duplicate_token_score(weights, 7), expected)
+    perfect = torch.zeros(14, 14)
+    perfect[torch.arange(14), torch.tensor([tokens.index(token) for token in tokens])] = 1
+    assert metrics.duplicate_token_score(perfect, 7).item() == 1
+    # a perfect induction head looks one token further, and the other way round
+    assert metrics.induction_score(perfect, 7).item() == 0
+    by_chance = np.mean([1 / i for i in range(8, 15)])
+    assert metrics.duplicate_token_score(uniform(14), 7).item() == pytest.approx(by_chance)
 
 
 def test_induction_looks_from_the_second_copy_to_the_token_after_the_first() -> None:

@@ -1,84 +1,13 @@
-"""Recording a run, and executing notebooks so that the same run gives the same bytes."""
+"""Executing notebooks so that the same run gives the same bytes."""
 
-import shutil
 from pathlib import Path
 
 import nbformat
 import papermill
-import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from synthetic import make_synthetic_config, write_run
 
-from civilwar import paths, publish, recording
-from civilwar.runs import ARRAYS, TABLES, Run, RunDamaged, RunError, RunWriter, read_json
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``data/`` in a checkout of its own."""
-    monkeypatch.setattr(paths, "recorded", lambda: tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def trained(runs_dir: Path, smoke_run: Run) -> Run:
-    """A copy of the smoke run that a test may change."""
-    target = runs_dir / "to-record"
-    shutil.copytree(smoke_run.path, target)
-    yield Run(target)
-    shutil.rmtree(target)
-
-
-def test_record_copies_all_but_the_weights_and_the_copy_verifies(data: Path, trained: Run) -> None:
-    assert (trained.path / "weights.safetensors").is_file()
-    target = recording.record(trained.name)
-    assert target == data / "to-record"
-    copied = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
-    expected = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
-    assert copied == expected | {"manifest.json", "probe.json"}
-
-    recorded = Run(target)
-    assert recorded.complete
-    assert recorded.config == trained.config
-    # reading verifies each file against the checksum in the manifest
-    assert set(recorded.manifest["files"]) == expected | {"probe.json"}
-    for name in TABLES:
-        assert recorded.table(name).equals(trained.table(name))
-    for name in ARRAYS:
-        assert recorded.array(name).keys() == trained.array(name).keys()
-    assert recorded.probe == trained.probe
-    assert "weights.safetensors" in read_json(trained.path / "manifest.json")["files"]
-
-
-def test_a_recorded_copy_that_was_altered_is_noticed(data: Path, trained: Run) -> None:
-    target = recording.record(trained.name)
-    file = target / "tables" / "train.parquet"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(RunDamaged, match=r"train\.parquet differs from the checksum"):
-        Run(target).table("train")
-    # recording again repairs it
-    assert recording.record(trained.name) == target
-    assert Run(target).table("train").equals(trained.table("train"))
-
-
-def test_an_incomplete_run_is_not_recorded(data: Path, runs_dir: Path) -> None:
-    config = make_synthetic_config(steps=20)
-    with RunWriter(runs_dir / "half", config) as writer:
-        writer.write_manifest(status="running")
-    try:
-        with pytest.raises(RunError, match="half is not complete: finish it"):
-            recording.record("half")
-    finally:
-        shutil.rmtree(runs_dir / "half")
-    assert not data.exists()
-
-
-def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -> None:
-    other = write_run(data / trained.name, make_synthetic_config(steps=20))
-    with pytest.raises(RunError, match="another run of that name"):
-        recording.record(trained.name)
-    assert Run(other.path).config == other.config
-
+from civilwar import publish
+from civilwar.runs import Run
 
 TINY = """
 import time

@@ -32,6 +32,9 @@ from civilwar.runs import (
     list_runs,
     open_run,
     read_json,
+    read_table,
+    rows_of,
+    write_table,
 )
 
 CONFIG = make_config("smoke")
@@ -182,6 +185,89 @@ def test_an_unknown_table_or_array_gets_the_valid_names(folder: Path) -> None:
         run.table("loss")
     with pytest.raises(RunError, match="no array 'gains': expected one of gain, energy, patterns"):
         run.array("gains")
+
+
+def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "step": np.arange(7, dtype=np.int32),
+            "method": ["full", "gains", "gains", "", "ö", "full", "gains"],
+            "single": random.normal(size=7).astype(np.float32),
+            "double": random.normal(size=7),
+            "whole": np.array([1, 2**40, -3, 0, 5, 6, 7]),
+            "flag": np.arange(7) % 3 == 0,
+        }
+    )
+    table.loc[2, ["single", "double"]] = np.nan
+    table.loc[3, "double"] = np.inf
+    write_table(table, tmp_path / "table.parquet")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "table.parquet"), table)
+    without_rows = table.iloc[:0]
+    write_table(without_rows, tmp_path / "empty.parquet")
+    assert read_table(tmp_path / "empty.parquet").dtypes.equals(without_rows.dtypes)
+
+
+def test_the_index_of_a_table_is_not_recorded(tmp_path: Path) -> None:
+    table = pd.DataFrame({"value": [1.0, 2.0]}, index=[7, 3])
+    write_table(table, tmp_path / "table.parquet")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "table.parquet"), table.reset_index(drop=True))
+
+
+def test_floats_are_recorded_in_clearly_fewer_bytes_than_plain_parquet_takes(tmp_path: Path) -> None:
+    walk = np.random.default_rng(0).normal(size=(20_000, 2)).cumsum(0)
+    table = pd.DataFrame(walk.astype(np.float32), columns=["a", "b"])
+    write_table(table, tmp_path / "ours.parquet")
+    table.to_parquet(tmp_path / "plain.parquet", index=False, compression="zstd")
+    assert (tmp_path / "ours.parquet").stat().st_size < 0.8 * (tmp_path / "plain.parquet").stat().st_size
+
+
+# ---------------------------------------------------------------- what was not recorded
+
+
+@pytest.mark.parametrize("steps", [[0], [32, 4], [4, 4, 0], [], [0, 1, 2, 4, 32]])
+def test_rows_of_steps_are_where_the_steps_stand(steps: list[int]) -> None:
+    recorded = np.array([0, 1, 2, 4, 32], dtype=np.int32)
+    rows = rows_of(recorded, np.array(steps, dtype=int))
+    assert recorded[rows].tolist() == steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "missing"), [([3], [3]), ([0, 33], [33]), ([-1, 4, 31], [-1, 31]), ([100, 2, 5], [100, 5])]
+)
+def test_steps_that_were_not_recorded_are_named(steps: list[int], missing: list[int]) -> None:
+    recorded = np.array([0, 1, 2, 4, 32], dtype=np.int32)
+    with pytest.raises(RunError) as caught:
+        rows_of(recorded, steps)
+    assert str(caught.value).startswith(f"steps {missing} are not recorded there")
+
+
+def without(path: Path, relative: str, **manifest: Any) -> None:
+    """Take a file off a complete run, as if it had never been written."""
+    (path / relative).unlink()
+    stored = read_json(path / MANIFEST)
+    del stored["files"][relative]
+    write_json(path / MANIFEST, stored | manifest)
+
+
+def test_a_complete_run_says_why_it_lacks_a_table(folder: Path) -> None:
+    write_run(folder / "old")
+    without(folder / "old", "tables/capacity.parquet")
+    with pytest.raises(
+        RunError, match=r"run old has no tables/capacity\.parquet: it was trained by an earlier version"
+    ):
+        open_run("old").table("capacity")
+
+    write_run(folder / "slim")
+    without(folder / "slim", "arrays/patterns.safetensors", left_out={"patterns": "all", "gain": "some steps"})
+    run = open_run("slim")
+    with pytest.raises(RunError, match=r"has no arrays/patterns\.safetensors: it was recorded without \(all\)\. Train"):
+        run.array("patterns")
+    # what was only thinned is there
+    assert run.array("gain")["step"].tolist() == [0, 1, 2]
+    without(folder / "slim", "tables/probe_loss.parquet")
+    with pytest.raises(RunError, match="earlier version"):
+        open_run("slim").table("probe_loss")
 
 
 # ---------------------------------------------------------------- finding

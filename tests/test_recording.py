@@ -1,0 +1,243 @@
+"""Recording a run: whole, or slim, and never its weights."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import make_synthetic_config, write_run
+
+from civilwar import paths, recording
+from civilwar.files import sha256
+from civilwar.runs import ARRAYS, TABLES, Run, RunDamaged, RunError, RunWriter, read_json, rows_of
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``data/`` in a checkout of its own."""
+    monkeypatch.setattr(paths, "recorded", lambda: tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def trained(runs_dir: Path, smoke_run: Run) -> Iterator[Run]:
+    """A copy of the smoke run that a test may change."""
+    target = runs_dir / "to-record"
+    shutil.copytree(smoke_run.path, target)
+    yield Run(target)
+    shutil.rmtree(target)
+
+
+def test_record_copies_all_but_the_weights_and_the_copy_verifies(data: Path, trained: Run) -> None:
+    assert (trained.path / "weights.safetensors").is_file()
+    target = recording.record(trained.name)
+    assert target == data / "to-record"
+    copied = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    expected = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
+    assert copied == expected | {"manifest.json", "probe.json"}
+
+    recorded = Run(target)
+    assert recorded.complete
+    assert recorded.config == trained.config
+    # reading verifies each file against the checksum in the manifest
+    assert set(recorded.manifest["files"]) == expected | {"probe.json"}
+    for name in TABLES:
+        assert recorded.table(name).equals(trained.table(name))
+    for name in ARRAYS:
+        assert recorded.array(name).keys() == trained.array(name).keys()
+    assert recorded.probe == trained.probe
+    assert "weights.safetensors" in read_json(trained.path / "manifest.json")["files"]
+
+
+def test_a_recorded_copy_that_was_altered_is_noticed(data: Path, trained: Run) -> None:
+    target = recording.record(trained.name)
+    file = target / "tables" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunDamaged, match=r"train\.parquet differs from the checksum"):
+        Run(target).table("train")
+    # recording again repairs it
+    assert recording.record(trained.name) == target
+    assert Run(target).table("train").equals(trained.table("train"))
+
+
+def test_an_incomplete_run_is_not_recorded(data: Path, runs_dir: Path) -> None:
+    config = make_synthetic_config(steps=20)
+    with RunWriter(runs_dir / "half", config) as writer:
+        writer.write_manifest(status="running")
+    try:
+        with pytest.raises(RunError, match="half is not complete: finish it"):
+            recording.record("half")
+    finally:
+        shutil.rmtree(runs_dir / "half")
+    assert not data.exists()
+
+
+def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -> None:
+    other = write_run(data / trained.name, make_synthetic_config(steps=20))
+    with pytest.raises(RunError, match="another run of that name"):
+        recording.record(trained.name)
+    assert Run(other.path).config == other.config
+
+
+# ---------------------------------------------------------------- slim
+
+# of the smoke preset: 24 steps, snapshots at 0, 1, 2, 4, 8, 16 and at a quarter, half and the end
+MOMENTS, OFTEN, SELDOM = [0, 6, 12, 24], [0, 1, 2, 4, 6, 8, 12, 16, 24], [0, 6, 12, 24]
+THINNED = {"step_kv_heads", "step_query_heads", "probe_sinks"}
+
+
+@pytest.fixture
+def slim_run(data: Path, trained: Run) -> Run:
+    return Run(recording.record(trained.name, slim_form=True))
+
+
+def test_a_slim_recording_is_a_complete_run_that_verifies(slim_run: Run, trained: Run) -> None:
+    copied = {file.relative_to(slim_run.path).as_posix() for file in slim_run.path.rglob("*") if file.is_file()}
+    expected = {f"tables/{name}.parquet" for name in TABLES}
+    expected |= {"arrays/gain.safetensors", "arrays/energy.safetensors", "probe.json"}
+    assert copied == expected | {"manifest.json"}
+    assert slim_run.complete
+    assert slim_run.config == trained.config
+    assert slim_run.last_step == trained.last_step == 24
+    assert slim_run.manifest["files"] == {file: sha256(slim_run.path / file) for file in expected}
+    assert slim_run.probe == trained.probe
+    kept = ("commit", "versions", "corpus", "device", "timings", "config_hash", "seed")
+    assert {key: slim_run.manifest[key] for key in kept} == {key: trained.manifest[key] for key in kept}
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in THINNED])
+def test_tables_that_verdicts_need_whole_are_recorded_whole(slim_run: Run, trained: Run, name: str) -> None:
+    pd.testing.assert_frame_equal(slim_run.table(name), trained.table(name))
+
+
+def test_the_mean_norm_of_every_head_stays_at_every_step_and_the_rest_of_its_row_at_some(
+    slim_run: Run, trained: Run
+) -> None:
+    slim, whole = slim_run.table("step_kv_heads"), trained.table("step_kv_heads")
+    kept = ["step", "layer", "kv_head", "norm_mean"]
+    assert list(slim) == list(whole)
+    pd.testing.assert_frame_equal(slim[kept], whole[kept])
+    often = whole["step"].isin(OFTEN)
+    pd.testing.assert_frame_equal(slim[often], whole[often])
+    assert slim[~often].drop(columns=kept).isna().all(axis=None)
+    assert len(slim[~often]) == 16 * 2 * 2
+
+
+@pytest.mark.parametrize(("name", "steps"), [("step_query_heads", OFTEN), ("probe_sinks", MOMENTS)])
+def test_rows_of_some_steps_are_left_out(slim_run: Run, trained: Run, name: str, steps: list[int]) -> None:
+    slim, whole = slim_run.table(name), trained.table(name)
+    assert slim["step"].unique().tolist() == steps
+    pd.testing.assert_frame_equal(slim, whole[whole["step"].isin(steps)].reset_index(drop=True))
+    assert len(slim) < len(whole)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("gain", OFTEN), ("energy", SELDOM)])
+def test_arrays_are_left_out_step_by_step(slim_run: Run, trained: Run, name: str, steps: list[int]) -> None:
+    slim, whole = slim_run.array(name), trained.array(name)
+    assert slim["step"].tolist() == steps
+    assert slim.keys() == whole.keys()
+    for key, values in slim.items():
+        np.testing.assert_array_equal(values, whole[key][steps])
+    with pytest.raises(RunError, match=r"steps \[7\] are not recorded there"):
+        rows_of(slim["step"], [0, 7])
+
+
+def test_a_longer_run_keeps_energies_every_32_steps_and_at_the_moments(data: Path, runs_dir: Path) -> None:
+    config = make_synthetic_config(steps=100)
+    run = write_run(runs_dir / "hundred", config)
+    try:
+        slim = Run(recording.record("hundred", slim_form=True))
+    finally:
+        shutil.rmtree(run.path)
+    assert slim.array("energy")["step"].tolist() == [0, 25, 32, 50, 64, 96, 100]
+    often = [0, 1, 2, 4, 8, 16, 24, 25, 32, 40, 48, 50, 56, 64, 72, 80, 88, 96, 100]
+    assert slim.array("gain")["step"].tolist() == often
+    assert sorted(recording.often_kept(config)) == often
+    assert slim.table("probe_sinks")["step"].unique().tolist() == [0, 25, 50, 100]
+
+
+def test_the_manifest_says_what_was_left_out_and_reading_it_says_so_too(slim_run: Run, trained: Run) -> None:
+    assert slim_run.manifest["left_out"] == recording.LEFT_OUT
+    assert set(recording.LEFT_OUT) == THINNED | {"gain", "energy", "patterns"}
+    with pytest.raises(RunError, match=r"no arrays/patterns\.safetensors: it was recorded without \(all\)"):
+        slim_run.array("patterns")
+    assert len(trained.array("patterns")["step"]) > 0
+
+
+def test_slim_is_smaller_and_whole_leaves_nothing_out(data: Path, trained: Run) -> None:
+    def size() -> int:
+        return sum(file.stat().st_size for file in (data / trained.name).rglob("*") if file.is_file())
+
+    recording.record(trained.name, slim_form=True)
+    slim = size()
+    # another form of the same run takes its place
+    whole = Run(recording.record(trained.name))
+    assert whole.manifest["left_out"] == {}
+    assert len(whole.array("patterns")["step"]) > 0
+    assert slim < 0.8 * size()
+
+
+def test_recording_a_recorded_run_again_does_not_forget_what_it_lacks(slim_run: Run, trained: Run) -> None:
+    shutil.rmtree(trained.path)
+    try:
+        again = Run(recording.record(slim_run.name))
+        assert again.path == slim_run.path
+        assert again.manifest["left_out"] == recording.LEFT_OUT
+        with pytest.raises(RunError, match="recorded without"):
+            again.array("patterns")
+        pd.testing.assert_frame_equal(again.table("probe_sinks"), slim_run.table("probe_sinks"))
+    finally:
+        trained.path.mkdir()
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_dropped_weights_are_gone_from_disk_and_manifest_and_nothing_else_is(trained: Run) -> None:
+    before = {file: sha256(file) for file in trained.path.rglob("*") if file.is_file()}
+    recording.drop_weights(trained)
+    left = {file: sha256(file) for file in trained.path.rglob("*") if file.is_file()}
+    manifest = trained.path / "manifest.json"
+    assert before.keys() - left.keys() == {trained.path / "weights.safetensors"}
+    assert {file for file in left if left[file] != before[file]} == {manifest}
+    run = Run(trained.path)
+    assert run.complete
+    assert trained.manifest["files"].keys() - run.manifest["files"].keys() == {"weights.safetensors"}
+    assert {k: v for k, v in run.manifest.items() if k != "files"} == {
+        k: v for k, v in trained.manifest.items() if k != "files"
+    }
+    pd.testing.assert_frame_equal(run.table("ablation"), trained.table("ablation"))
+    # again, and it is still so
+    written = manifest.read_bytes()
+    recording.drop_weights(run)
+    assert manifest.read_bytes() == written
+
+
+def test_a_kill_between_manifest_and_weights_leaves_a_run_that_reads(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def killed(self: Path, missing_ok: bool = False) -> None:
+        if self.name == "weights.safetensors":
+            raise KeyboardInterrupt
+        unlink(self, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recording.drop_weights(trained)
+    assert (trained.path / "weights.safetensors").is_file()
+    run = Run(trained.path)
+    assert "weights.safetensors" not in run.manifest["files"]
+    pd.testing.assert_frame_equal(run.table("train"), trained.table("train"))
+    recording.drop_weights(run)
+    assert not (trained.path / "weights.safetensors").exists()
+
+
+def test_a_run_without_weights_can_still_be_recorded(data: Path, trained: Run) -> None:
+    recording.drop_weights(trained)
+    recorded = Run(recording.record(trained.name, slim_form=True))
+    pd.testing.assert_frame_equal(recorded.table("train"), trained.table("train"))

@@ -1,0 +1,319 @@
+"""The sweep: which runs, trained once each whatever happens in between, and what of them is there."""
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic import make_synthetic_config, write_run
+
+from civilwar import collection, paths, plan, sweep, train
+from civilwar.collection import open_sweep
+from civilwar.config import VARIANTS, RunConfig, make_config
+from civilwar.files import sha256, write_json
+from civilwar.runs import MANIFEST, WEIGHTS, Run, RunMismatch, RunWriter, read_json
+from civilwar.train import TrainingDiverged
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of this test alone: ``runs`` for this machine's runs, ``data`` for recorded ones."""
+    monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(paths, "recorded", lambda: tmp_path / "data")
+    return tmp_path
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def test_the_plan_is_eight_fresh_seeds_of_the_baseline_and_four_of_every_control() -> None:
+    configs = plan.sweep()
+    seeds: dict[str, list[int]] = {}
+    for config in configs:
+        seeds.setdefault(config.variant, []).append(config.seed)
+    assert seeds.pop("baseline") == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert seeds == {variant: [1, 2, 3, 4] for variant in VARIANTS if variant != "baseline"}
+    assert len(configs) == 8 + 7 * 4
+    assert all(config == make_config("laptop", config.variant, config.seed) for config in configs)
+    for variant in VARIANTS:
+        assert plan.seeds_of(variant) == tuple(config.seed for config in configs if config.variant == variant)
+
+
+def test_the_plan_goes_seed_by_seed_with_the_baseline_first() -> None:
+    order = [(config.seed, config.variant) for config in plan.sweep()]
+    assert order[:9] == [*((1, variant) for variant in VARIANTS), (2, "baseline")]
+    assert [seed for seed, _ in order] == sorted(seed for seed, _ in order)
+    # a sweep cut short anywhere has the baseline of every control
+    for end in range(1, len(order) + 1):
+        assert {(seed, "baseline") for seed, _ in order[:end]} <= set(order[:end])
+
+
+def test_a_plan_is_of_the_preset_and_corpus_asked_for() -> None:
+    configs = plan.sweep("smoke", "path:book")
+    assert {(config.preset, config.corpus) for config in configs} == {("smoke", "path:book")}
+    assert len({config.default_name for config in configs}) == len({config.hash for config in configs}) == 36
+    assert not {config.default_name for config in configs} & {config.default_name for config in plan.sweep("smoke")}
+
+
+# ---------------------------------------------------------------- training and recording, with training replaced
+
+CONFIGS = [make_synthetic_config(steps=4, seed=seed) for seed in (1, 2, 3)]
+NAMES = [config.default_name for config in CONFIGS]
+
+
+class Trainer:
+    """Stands in for training: writes a synthetic run with weights, and keeps what it was asked for."""
+
+    def __init__(self, diverging: int | None = None) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.diverging = diverging
+
+    def __call__(self, config: RunConfig, device: str) -> Run:
+        self.asked.append((config.default_name, device))
+        path = paths.runs() / config.default_name
+        if config.seed == self.diverging:
+            with RunWriter(path, config) as writer:
+                writer.write_manifest(status="diverged")
+            raise TrainingDiverged("the loss is nan at step 3")
+        run = write_run(path, config, timings={"wall_seconds": 60.0})
+        (path / WEIGHTS).write_bytes(b"weights")
+        manifest = read_json(path / MANIFEST)
+        manifest["files"][WEIGHTS] = sha256(path / WEIGHTS)
+        write_json(path / MANIFEST, manifest)
+        return Run(run.path)
+
+
+@pytest.fixture
+def make_trainer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
+    """Put a new trainer in the place of training, and three configurations in that of the plan."""
+
+    def make(**arguments: Any) -> Trainer:
+        trainer = Trainer(**arguments)
+        monkeypatch.setattr(sweep, "train", trainer)
+        return trainer
+
+    monkeypatch.setattr(plan, "sweep", lambda preset, corpus: CONFIGS)
+    return make
+
+
+def is_slim_and_whole(path: Path) -> bool:
+    run = Run(path)
+    return run.complete and bool(run.manifest["left_out"]) and len(run.table("train")) == 5
+
+
+def test_every_run_of_the_plan_is_trained_recorded_and_reported_in_order(
+    folder: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer()
+    lines = list(sweep.run_sweep(device="cpu"))
+    assert trainer.asked == [(name, "cpu") for name in NAMES]
+    assert len(lines) == 3
+    for number, (line, name) in enumerate(zip(lines, NAMES, strict=True), 1):
+        assert line.startswith(f"[ {number}/3] {name}: trained in 1.0 min, recorded in 0.")
+        assert is_slim_and_whole(folder / "data" / name)
+        # the tables stay, the weights do not
+        assert not (folder / "runs" / name / WEIGHTS).exists()
+        kept = Run(folder / "runs" / name)
+        assert WEIGHTS not in kept.manifest["files"]
+        assert len(kept.array("patterns")["step"]) > 0
+
+
+def test_a_line_comes_as_soon_as_its_run_is_recorded(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    lines = sweep.run_sweep()
+    next(lines)
+    assert trainer.asked == [(NAMES[0], "auto")]
+    assert [path.name for path in (folder / "data").iterdir()] == NAMES[:1]
+
+
+def test_what_is_recorded_is_not_trained_again(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
+    make_trainer()
+    next(sweep.run_sweep())
+    # recorded is enough: this machine need not have it
+    shutil.rmtree(folder / "runs")
+    trainer = make_trainer()
+    lines = list(sweep.run_sweep())
+    assert lines[0] == f"[ 1/3] {NAMES[0]}: recorded already"
+    assert [name for name, _ in trainer.asked] == NAMES[1:]
+    trainer = make_trainer()
+    assert all(line.endswith("recorded already") for line in sweep.run_sweep())
+    assert trainer.asked == []
+
+
+def test_a_run_that_was_trained_but_not_recorded_is_recorded(
+    folder: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer()
+    list(sweep.run_sweep())
+    shutil.rmtree(folder / "data" / NAMES[1])
+    assert not sweep.is_recorded(CONFIGS[1])
+    lines = list(sweep.run_sweep())
+    assert [line.partition(": ")[2].split()[0] for line in lines] == ["recorded", "trained", "recorded"]
+    assert [name for name, _ in trainer.asked] == [*NAMES, NAMES[1]]
+    assert is_slim_and_whole(folder / "data" / NAMES[1])
+
+
+def test_a_run_that_diverges_is_reported_left_as_it_is_and_the_sweep_goes_on(
+    folder: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer(diverging=2)
+    lines = list(sweep.run_sweep())
+    assert lines[1] == f"[ 2/3] {NAMES[1]}: diverged (the loss is nan at step 3)"
+    assert [name for name, _ in trainer.asked] == NAMES
+    assert sorted(path.name for path in (folder / "data").iterdir()) == [NAMES[0], NAMES[2]]
+    assert Run(folder / "runs" / NAMES[1]).manifest["status"] == "diverged"
+    assert [sweep.is_recorded(config) for config in CONFIGS] == [True, False, True]
+
+
+def test_only_this_very_run_complete_counts_as_recorded(folder: Path) -> None:
+    config = CONFIGS[0]
+    path = folder / "data" / config.default_name
+    assert not sweep.is_recorded(config)
+    with RunWriter(path, config) as writer:
+        writer.write_manifest(status="running")
+    assert not sweep.is_recorded(config)
+    shutil.rmtree(path)
+    write_run(path, make_synthetic_config(steps=5, seed=1))
+    assert not sweep.is_recorded(config)
+    shutil.rmtree(path)
+    write_run(path, config)
+    assert sweep.is_recorded(config)
+    # of this machine's runs nobody asked
+    shutil.move(path, folder / "runs" / config.default_name)
+    assert not sweep.is_recorded(config)
+
+
+# ---------------------------------------------------------------- with training as it is
+
+
+def test_an_interrupted_sweep_resumes_the_run_it_was_at(
+    folder: Path, smoke_config: RunConfig, smoke_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "sweep", lambda preset, corpus: [smoke_config])
+    monkeypatch.setattr(sweep, "train", functools.partial(train.train, checkpoint_every=8, progress=False))
+    forward, steps = train._Session._forward, []
+
+    def interrupted(self: train._Session, step: int) -> Any:
+        steps.append(step)
+        if len(steps) == 21:
+            raise KeyboardInterrupt
+        return forward(self, step)
+
+    monkeypatch.setattr(train._Session, "_forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(sweep.run_sweep(device="cpu"))
+    assert not sweep.is_recorded(smoke_config)
+    (line,) = sweep.run_sweep(device="cpu")
+    assert ": trained in " in line
+    # the last checkpoint before step 20 was of step 15
+    assert steps == [*range(21), *range(16, 25)]
+    recorded = Run(folder / "data" / smoke_config.default_name)
+    assert recorded.manifest["resumed_at"] == [16]
+    for name in ("train", "probe_query_heads", "capacity", "ablation"):
+        pd.testing.assert_frame_equal(recorded.table(name), smoke_run.table(name))
+    (line,) = sweep.run_sweep(device="cpu")
+    assert line.endswith("recorded already")
+
+
+# ---------------------------------------------------------------- what is there
+
+CORPUS = "path:book"
+
+
+def put(folder: Path, variant: str, seed: int, status: str = "complete", where: str = "data") -> Path:
+    """A run of the smoke plan with nothing in it but its manifest."""
+    config = make_config("smoke", variant, seed, CORPUS)
+    path = folder / where / config.default_name
+    with RunWriter(path, config) as writer:
+        writer.write_manifest(status=status, files={})
+    return path
+
+
+def names(*runs: tuple[str, int]) -> list[str]:
+    return [make_config("smoke", variant, seed, CORPUS).default_name for variant, seed in runs]
+
+
+def test_without_any_run_all_are_missing(folder: Path) -> None:
+    found = open_sweep("smoke", CORPUS)
+    assert found.missing == tuple(config.default_name for config in plan.sweep("smoke", CORPUS))
+    assert found.n_runs == 0
+    assert found.n_planned == 36
+    assert found.baseline == found.of("frozen_gain") == found.pairs("frozen_gain") == found.variants == []
+    assert not found.complete
+    assert found.statement().startswith("0 of the 36 runs of the sweep are recorded; what follows is provisional")
+
+
+def test_a_partial_sweep_says_what_is_there_and_what_is_missing(folder: Path) -> None:
+    there = [("baseline", 2), ("baseline", 1), ("baseline", 5), ("frozen_gain", 1), ("frozen_gain", 3)]
+    there += [("no_gain_decay", 2)]
+    for variant, seed in there:
+        put(folder, variant, seed)
+    # seed 0 is exploratory, and so is a fifth seed of a control; neither is of the plan
+    put(folder, "baseline", 0)
+    put(folder, "frozen_gain", 5)
+    found = open_sweep("smoke", CORPUS)
+    assert [run.config.seed for run in found.baseline] == [1, 2, 5]
+    assert [(run.config.variant, run.config.seed) for run in found.of("frozen_gain")] == [
+        ("frozen_gain", 1),
+        ("frozen_gain", 3),
+    ]
+    # only the seed that both have: frozen_gain's other has no baseline
+    assert [[run.name for run in pair] for pair in found.pairs("frozen_gain")] == [
+        names(("baseline", 1), ("frozen_gain", 1))
+    ]
+    assert [[run.name for run in pair] for pair in found.pairs("no_gain_decay")] == [
+        names(("baseline", 2), ("no_gain_decay", 2))
+    ]
+    assert found.pairs("adamw_only") == []
+    assert found.variants == ["baseline", "no_gain_decay", "frozen_gain"]
+    assert (found.n_runs, found.n_planned) == (6, 36)
+    assert set(found.missing) == {c.default_name for c in plan.sweep("smoke", CORPUS)} - set(names(*there))
+    assert found.missing[:2] == tuple(names(("no_gain_decay", 1), ("no_qk_norm", 1)))
+    assert found.statement().startswith("6 of the 36 runs of the sweep are recorded; what follows is provisional")
+
+
+def test_a_run_that_is_not_complete_is_missing(folder: Path) -> None:
+    put(folder, "baseline", 1)
+    put(folder, "baseline", 2, status="diverged")
+    put(folder, "baseline", 3, status="running", where="runs")
+    found = open_sweep("smoke", CORPUS)
+    assert [run.config.seed for run in found.baseline] == [1]
+    assert set(names(("baseline", 2), ("baseline", 3))) <= set(found.missing)
+
+
+def test_a_run_of_this_machine_goes_before_a_recorded_one(folder: Path) -> None:
+    put(folder, "baseline", 1)
+    mine = put(folder, "baseline", 1, where="runs")
+    other = put(folder, "baseline", 2, where="runs")
+    assert [run.path for run in open_sweep("smoke", CORPUS).baseline] == [mine, other]
+
+
+def test_a_whole_sweep_is_complete(folder: Path) -> None:
+    for config in plan.sweep("smoke", CORPUS):
+        put(folder, config.variant, config.seed)
+    found = open_sweep("smoke", CORPUS)
+    assert found.complete
+    assert found.missing == ()
+    assert found.n_runs == found.n_planned == 36
+    assert found.variants == list(VARIANTS)
+    assert [len(found.pairs(variant)) for variant in VARIANTS] == [8, 4, 4, 4, 4, 4, 4, 4]
+    for base, control in found.pairs("shuffled_rope"):
+        assert (base.config.variant, control.config.variant) == ("baseline", "shuffled_rope")
+        assert base.config.seed == control.config.seed
+    assert found.statement() == "All 36 runs of the sweep are recorded."
+
+
+def test_another_run_under_a_planned_name_is_refused(folder: Path) -> None:
+    (name,) = names(("baseline", 1))
+    write_run(folder / "data" / name, make_synthetic_config(steps=4, seed=1))
+    with pytest.raises(RunMismatch, match="another configuration"):
+        open_sweep("smoke", CORPUS)
+
+
+def test_the_sweep_asked_for_by_default_is_the_laptop_s(folder: Path) -> None:
+    missing = collection.open_sweep().missing
+    assert missing == tuple(config.default_name for config in plan.sweep("laptop"))
+    assert missing[0] == "laptop-baseline-seed1"
