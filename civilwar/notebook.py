@@ -23,6 +23,8 @@ from civilwar.plots.style import INK, use_style
 from civilwar.runs import Run, check_same_config, find_run
 
 AUTO = "auto"
+#: Under every figure: where the runs' manifests are.
+RUNS_LINK = '<a href="08_verdicts.html#runs">Runs and manifests</a>'
 DEVICES = (AUTO, "cuda", "mps", "cpu")
 
 
@@ -120,10 +122,10 @@ def show(
         caption: how to read it.
     """
     tables = {"": data} if isinstance(data, pd.DataFrame) else dict(data)
-    links = " ".join(_csv_link(name, suffix, table) for suffix, table in tables.items())
+    links = " ".join([*(csv_link(name, suffix, table) for suffix, table in tables.items()), RUNS_LINK])
     page = HTML(
         f'<figure class="cw-figure" id="{html.escape(name)}">'
-        f'<p class="cw-title">{html.escape(_typographic(title))}</p>'
+        f'<p class="cw-title">{html.escape(typographic(title))}</p>'
         f"{_inline_svg(figure, alt)}"
         f"<figcaption>{html.escape(caption)}</figcaption>"
         f'<p class="cw-links">{links}</p></figure>'
@@ -145,12 +147,17 @@ def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str
     body.set_table_attributes('class="cw-table dataframe"')
     page = HTML(
         f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
-        f'<p class="cw-links">{_csv_link(name, "", table)}</p></figure>'
+        f'<p class="cw-links">{csv_link(name, "", table)}</p></figure>'
     )
     display(page)
 
 
-def _typographic(text: str) -> str:
+def say(text: str) -> None:
+    """Display one paragraph, in place of a figure that cannot be drawn."""
+    display(HTML(f'<p class="cw-note">{html.escape(typographic(text))}</p>'))
+
+
+def typographic(text: str) -> str:
     """Minus signs before numbers, instead of the hyphens that Python's format writes."""
     return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
 
@@ -167,7 +174,8 @@ def _inline_svg(figure: Figure, alt: str) -> str:
     return f'{head} role="img" aria-label="{html.escape(alt)}">{rest}'
 
 
-def _csv_link(name: str, suffix: str, table: pd.DataFrame) -> str:
+def csv_link(name: str, suffix: str, table: pd.DataFrame) -> str:
+    """A link that downloads ``table`` as CSV, the data inside the page."""
     file = f"{name}_{suffix}.csv" if suffix else f"{name}.csv"
     content = base64.b64encode(table.to_csv(index=False, float_format="%.5g").encode()).decode()
     label = f"Data: {suffix} (CSV)" if suffix else "Data (CSV)"

@@ -43,6 +43,7 @@ LAYERS = {
     "analysis.controls": 5.5,
     "analysis.capacity": 5.5,
     "analysis.kinds": 6.5,
+    "estimators": 6.8,
     "claims": 7,
     "plan": 2,
     "recording": 5,
@@ -51,6 +52,7 @@ LAYERS = {
     "plots": 8,
     "widgets": 8,
     "notebook": 9,
+    "ledger": 9.5,
     "publish": 9,
     "cli": 10,
 }
@@ -68,6 +70,7 @@ WITHOUT_TORCH = (
     "analysis",
     "claims",
     "collection",
+    "estimators",
     "plan",
     "recording",
     "rules",
@@ -76,7 +79,7 @@ WITHOUT_TORCH = (
     "plots",
     "widgets",
 )
-WITHOUT_TORCH += ("notebook", "publish", "cli")
+WITHOUT_TORCH += ("notebook", "ledger", "publish", "cli")
 
 
 def modules() -> dict[str, Path]:

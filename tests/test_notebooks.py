@@ -29,7 +29,7 @@ def by_name(file: Path) -> str:
 
 
 def test_there_is_a_notebook_per_phase() -> None:
-    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04"]
+    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04", "05"]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
@@ -89,6 +89,25 @@ def test_every_notebook_runs_under_smoke_and_trains_what_is_missing(
     assert (runs_dir / name / "manifest.json").is_file()
     figures = [o for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs if "cw-figure" in str(o.get("data"))]
     assert len(figures) >= 3
+
+
+def test_what_a_run_cannot_show_is_said_instead(smoke_corpus: str, tmp_path: Path) -> None:
+    """Without a gain nothing is golden, and without a sweep no label can be compared between seeds."""
+    (taxonomy,) = (file for file in SOURCES if file.stem == "05_taxonomy")
+    parameters = {
+        "run": "ungained",
+        "variant": "no_qk_norm",
+        "preset": "smoke",
+        "corpus": smoke_corpus,
+        "device": "cpu",
+    }
+    papermill.execute_notebook(str(taxonomy), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    pages = [str(o.get("data")) for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs]
+    said = " ".join(page for page in pages if "cw-note" in page)
+    assert "no golden dimensions" in said
+    assert "Fewer than two runs of the sweep" in said
+    assert not any('id="golden_energy"' in page or 'id="kinds_over_seeds"' in page for page in pages)
+    assert any('id="kinds_map"' in page for page in pages)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
-from synthetic import Truth, keys_like, make_synthetic_config, write_run
+from matplotlib.colors import to_hex, to_rgb, to_rgba
+from matplotlib.patches import Rectangle
+from synthetic import Truth, ablation_table, keys_like, make_synthetic_config, write_run
 
-from civilwar import notebook
-from civilwar.analysis import divergence, focus, gain, rank
+from civilwar import notebook, taxonomy
+from civilwar.analysis import divergence, focus, gain, kinds, rank
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import focus as draw_focus
 from civilwar.plots import gain as draw_gain
+from civilwar.plots import kinds as draw_kinds
 from civilwar.plots import rank as draw_rank
 from civilwar.plots import style
 from civilwar.runs import Run
@@ -51,8 +53,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         entropy_report=random.uniform(3, 4, size=(n, 4, 3, 8)),
         entropy_rescaled=random.uniform(0.2, 0.9, size=(n, 4, 3, 8)),
         ranks=random.uniform(4, 12, size=(n, 4, 3, 4, 4)),
+        separator_mass=rising(random, n, 0.25, 0.6),
+        nearby_mass=rising(random, n, 0.2, 0.6),
+        previous_token_score=rising(random, n, 0.08, 0.3),
+        key_energy=keys_like(random, (3, 4, 3, 16)),
+        accuracy=random.uniform(0.5, 0.8, size=(3, 8, 2)),
+        shuffled={"nearby_mass": random.uniform(0.1, 0.6, size=(4, 3, 8))},
     )
     return write_run(tmp_path_factory.mktemp("plots") / "run", config, truth)
+
+
+def rising(random: np.random.Generator, n: int, start: float, end: float) -> np.ndarray:
+    """A score [snapshot, 1, layer, query_head] that some heads raise and others do not; texts differ a little."""
+    share = np.linspace(0, 1, n)[:, None, None, None]
+    level = start + (end - start) * share * random.uniform(0, 1, size=(1, 1, 3, 8))
+    return level + share * random.normal(0, 0.02, size=(n, 4, 3, 8))
 
 
 def of_layer(table: pd.DataFrame, layer: int = 0) -> pd.DataFrame:
@@ -110,6 +125,67 @@ def draw_likeness(run: Run, ax: Axes) -> object:
     return draw_gain.likeness(gain.likeness(run), gain.likeness_null(run, draws=49)["centred_high"], ax)
 
 
+def draw_map(run: Run, ax: Axes) -> object:
+    return draw_kinds.kinds_map(taxonomy.labels(run, draws=9), ax)
+
+
+def draw_scores(run: Run, ax: Axes) -> object:
+    return draw_kinds.score_strips(kinds.scores_beside_null(run), ax)
+
+
+def draw_sinks(run: Run, ax: Axes) -> object:
+    table = kinds.sink_sweep(run)
+    return draw_kinds.sink_sweep(table[table["position"] == 1], taxonomy.SINK_EPSILON, ax)
+
+
+def draw_kinds_over_time(run: Run, ax: Axes) -> object:
+    return draw_kinds.kinds_over_time(kinds.counts(kinds.labels_over_time(run), "step"), ax)
+
+
+def draw_persistence(run: Run, ax: Axes) -> object:
+    return draw_kinds.persistence(kinds.persistence(kinds.labels_over_time(run)), ax)
+
+
+def draw_kinds_over_seeds(run: Run, ax: Axes) -> object:
+    return draw_kinds.kinds_over_seeds(kinds.counts(kinds.labels_over_seeds([run]), "seed"), ax)
+
+
+def draw_agreement(run: Run, ax: Axes) -> object:
+    return draw_kinds.agreement({"same": 0.7, "dealt": 0.5, "low": 0.4, "high": 0.6, "p": 0.01, "n_seeds": 3}, ax)
+
+
+def draw_shuffled(run: Run, ax: Axes) -> object:
+    table = kinds.on_shuffled_text(run, taxonomy.labels(run, draws=0))
+    return draw_kinds.shuffled(table[table["score"] == "nearby"], ax)
+
+
+def draw_golden_targets(run: Run, ax: Axes) -> object:
+    return draw_kinds.golden_targets(kinds.golden_energy_at_targets(run), 1.25, ax)
+
+
+def draw_golden_breadth(run: Run, ax: Axes) -> object:
+    return draw_kinds.golden_breadth(kinds.golden_energy_by_breadth(run), 3, 0.8, ax)
+
+
+def draw_matches(run: Run, ax: Axes) -> object:
+    return draw_kinds.match_scores(kinds.scores_beside_null(run), 0.02, ax)
+
+
+def draw_contrast(run: Run, ax: Axes) -> object:
+    table = kinds.contrasts(run)
+    return draw_kinds.contrast(table, table["query_head"] == 1, 2.0, ax)
+
+
+def draw_content(run: Run, ax: Axes) -> object:
+    table = kinds.content_by_kind(run, taxonomy.labels(run, draws=0), draws=49)
+    return draw_kinds.content(table[table["property"] == "brackets"], ax)
+
+
+def draw_ablation(run: Run, ax: Axes) -> object:
+    by_kind = kinds.ablation_by_kind(run, taxonomy.labels(run, draws=0))
+    return draw_kinds.ablation(by_kind, kinds.ablation_changes(run), "loss", ax)
+
+
 #: A cloud of dots has no null of its own: the correlation beside it has.
 WITH_NULL = [
     draw_head_norms,
@@ -122,7 +198,20 @@ WITH_NULL = [
     draw_profile,
     draw_settling,
     draw_likeness,
+    draw_scores,
+    draw_sinks,
+    draw_persistence,
+    draw_agreement,
+    draw_shuffled,
+    draw_golden_targets,
+    draw_golden_breadth,
+    draw_matches,
+    draw_contrast,
+    draw_content,
+    draw_ablation,
 ]
+#: Labels and how many there are of each: the scores, the persistence and the agreement beside them have the null.
+WITHOUT_NULL = [draw_cloud, draw_map, draw_kinds_over_time, draw_kinds_over_seeds]
 Draw = Callable[[Run, Axes], object]
 
 
@@ -133,7 +222,7 @@ def visible_colors(ax: Axes) -> set[str]:
     return colors
 
 
-@pytest.mark.parametrize("draw", [*WITH_NULL, draw_cloud])
+@pytest.mark.parametrize("draw", [*WITH_NULL, *WITHOUT_NULL])
 def test_a_figure_is_drawn_on_the_axes_it_gets_with_its_null(run: Run, draw: Draw) -> None:
     _, (ax, other) = plt.subplots(1, 2)
     before = len(plt.get_fignums())
@@ -151,7 +240,7 @@ def test_a_figure_is_drawn_where_there_is_no_gain(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     norms = 4 + random.standard_normal((LAST + 1, 2, 4))
     absent = write_run(tmp_path / "run", config, Truth(gain=np.full((LAST + 1, 2, 16), np.nan), norms=norms))
-    draws = (draw_head_norms, draw_dip, draw_spread, draw_over_time, draw_by_layer, draw_cloud)
+    draws = (draw_head_norms, draw_dip, draw_spread, draw_over_time, draw_by_layer, draw_cloud, draw_map, draw_contrast)
     figure, axes = plt.subplots(1, len(draws), figsize=(12, 2))
     for draw, ax in zip(draws, axes, strict=True):
         draw(absent, ax)
@@ -196,6 +285,62 @@ def test_a_measure_of_entropy_has_the_same_color_in_both_figures(run: Run) -> No
         by_name = {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
         for measure, name in draw_focus.MEASURE_NAMES.items():
             assert by_name[name] == draw_focus.MEASURE_COLORS[measure]
+
+
+def test_the_map_says_every_kind_in_letters_and_color(run: Run) -> None:
+    labelled = taxonomy.labels(run, draws=9).assign(certainty=1.0)
+    labelled.loc[5, "certainty"] = 0.5
+    _, ax = plt.subplots()
+    draw_kinds.kinds_map(labelled, ax)
+    cells = {cell.get_xy(): to_rgba(cell.get_facecolor()) for cell in ax.patches if isinstance(cell, Rectangle)}
+    letters = [text for text in ax.texts if not text.get_text().startswith("KV")]
+    assert len(cells) == len(letters) == len(labelled)
+    assert [text.get_text() for text in letters] == [draw_kinds.CODES[kind] for kind in labelled["kind"]]
+    colors = [
+        to_rgba(style.KINDS[kind], 1 if sure == 1 else draw_kinds.PALE)
+        for kind, sure in labelled[["kind", "certainty"]].to_numpy()
+    ]
+    assert list(cells.values()) == colors
+    # heads of one KV head stand together, those of two apart
+    x = sorted({round(place, 3) for place, _ in cells})
+    assert np.diff(x) == pytest.approx([1, 1.35] * 3 + [1])
+    assert [text.get_text() for text in ax.texts if text.get_text().startswith("KV")] == [f"KV {i}" for i in range(4)]
+    key = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert sum(int(re.findall(r"\((\d+)\)", line)[0]) for line in key) == len(labelled)
+
+
+def test_every_kind_and_score_has_a_name_and_a_color() -> None:
+    assert set(style.KINDS) == set(draw_kinds.NAMES) == set(draw_kinds.CODES) == set(taxonomy.KINDS)
+    assert len({*draw_kinds.CODES.values()}) == len({*style.KINDS.values()}) == len(taxonomy.KINDS)
+    assert set(draw_kinds.SCORE_NAMES) == {*taxonomy.FOCUSED, "broad"}
+    assert set(draw_kinds.LOSS_NAMES) == set(kinds.LOSSES)
+
+
+def test_a_kind_has_the_same_color_in_every_figure(run: Run) -> None:
+    present = {to_hex(style.KINDS[kind]) for kind in taxonomy.labels(run, draws=0)["kind"]}
+    assert len(present) > 2
+    _, axes = plt.subplots(1, 4)
+    for draw, ax in zip((draw_kinds_over_seeds, draw_kinds_over_time, draw_shuffled, draw_ablation), axes, strict=True):
+        draw(run, ax)
+        of_kinds = visible_colors(ax) & {*style.KINDS.values()}
+        assert of_kinds
+        # other kinds occur only where earlier steps are shown, or where another table says so
+        assert draw in (draw_kinds_over_time, draw_ablation) or of_kinds == present
+
+
+def test_a_kind_that_fills_its_layers_is_said_to_have_no_comparison(tmp_path: Path) -> None:
+    plain = write_run(tmp_path / "run", make_synthetic_config(n_layers=2, steps=LAST))
+    kind = taxonomy.labels(plain, draws=0)["kind"].iloc[0]
+    table = ablation_table(plain.config, {kind: 16})
+    full = write_run(tmp_path / "full", plain.config, Truth(tables={"ablation": table}))
+    for draw in (draw_ablation, draw_content):
+        _, ax = plt.subplots()
+        draw(full, ax)
+        assert any("no comparison" in text.get_text() for text in ax.texts)
+
+
+def test_labels_at_the_edge_do_not_overlap() -> None:
+    assert draw_kinds._apart(np.array([1.0, 1.2, 1.3, 9.0]), 1.0) == pytest.approx([1, 2, 3, 9])
 
 
 # ---------------------------------------------------------------- everyone can read them
@@ -254,7 +399,7 @@ def test_the_dark_background_is_the_books() -> None:
 
 @pytest.mark.parametrize("background", [WHITE, DARK])
 def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
-    colors = {*style.KV_HEADS, style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
+    colors = {*style.KV_HEADS, *style.KINDS.values(), style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
     colors |= {to_hex(color) for n in (6, 22) for color in style.layer_colors(n)}
     pale = {color: round(contrast(color, background), 2) for color in colors if contrast(color, background) < 3}
     assert not pale
@@ -264,7 +409,12 @@ def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
 @pytest.mark.parametrize(
     "palette",
     # layers are an ordered scale: its ends must differ
-    [style.KV_HEADS[:4], (style.REPORT, style.CAUSAL, style.RESCALED), style.LAYER_ENDS[:: len(style.LAYER_ENDS) - 1]],
+    [
+        style.KV_HEADS[:4],
+        (style.REPORT, style.CAUSAL, style.RESCALED),
+        style.LAYER_ENDS[:: len(style.LAYER_ENDS) - 1],
+        tuple(style.KINDS.values()),
+    ],
 )
 def test_colors_are_told_apart_with_every_kind_of_vision(palette: tuple[str, ...], vision: str) -> None:
     """A difference of 20 in Lab is far beyond the 2.3 that is just noticeable, for lines that do not touch."""
@@ -309,7 +459,7 @@ def inline(draw: Draw, run: Run) -> str:
     return svg
 
 
-@pytest.mark.parametrize("draw", [*WITH_NULL, draw_cloud])
+@pytest.mark.parametrize("draw", [*WITH_NULL, *WITHOUT_NULL])
 def test_inline_svg_speaks_takes_the_pages_ink_and_asks_no_host(run: Run, draw: Draw) -> None:
     svg = inline(draw, run)
     root = ElementTree.fromstring(svg)
@@ -366,14 +516,14 @@ def test_hostile_text_in_the_drawing_and_its_data_stays_text(displayed: list[obj
 def test_the_csv_link_holds_the_same_data(displayed: list[object], run: Run) -> None:
     tables = {"spread": divergence.spreads(run), "onset": divergence.onsets(run)}
     page = shown(displayed, data=tables, name="spread")
-    links = page.select(".cw-links a")
+    links = page.select(".cw-links a[download]")
     assert [link["download"] for link in links] == ["spread_spread.csv", "spread_onset.csv"]
     for link, table in zip(links, tables.values(), strict=True):
         head, _, content = link["href"].partition(",")
         assert head == "data:text/csv;base64"
         read = pd.read_csv(io.BytesIO(base64.b64decode(content)))
         pd.testing.assert_frame_equal(read, table, check_dtype=False, rtol=1e-4)
-    (only,) = shown(displayed, name="one").select(".cw-links a")
+    (only,) = shown(displayed, name="one").select(".cw-links a[download]")
     assert only["download"] == "one.csv"
     assert only.get_text() == "Data (CSV)"
 

@@ -14,6 +14,8 @@ In a notebook: ``glue("name", value, display=False)`` from myst_nb, where value 
 import ast
 import json
 import math
+import posixpath
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -132,20 +134,32 @@ class NumberRole(SphinxRole):
 
 
 class PictureDirective(SphinxDirective):
-    """``{picture} name``: the HTML glued under that name, as it is."""
+    """``{picture} name``: the HTML glued under that name, its links made to fit this page.
+
+    A notebook links as from its own folder, whose pages lie beside it.
+    """
 
     required_arguments = 1
     has_content = False
 
     def run(self) -> list[Node]:
         name = self.arguments[0]
+        files = _depend_on(self.env)
         try:
-            html = look_up(_depend_on(self.env), name, "text/html")
+            html = look_up(files, name, "text/html")
         except GlueError as error:
             self.env.note_reread()
             logger.warning("%s", error, location=(self.env.docname, self.lineno), type="civilwar", subtype="picture")
             return [nodes.paragraph("", f"[{name}]")]
-        return [nodes.raw("", html, format="html")]
+        folder = files[0].parent.relative_to(self.env.srcdir).as_posix()
+        here = posixpath.dirname(self.env.docname)
+        return [nodes.raw("", links_from(html, folder, here), format="html")]
+
+
+def links_from(html: str, folder: str, here: str) -> str:
+    """``html`` written for a page in ``folder``, with relative links as a page in ``here`` needs them."""
+    prefix = posixpath.relpath(folder or ".", here or ".")
+    return re.sub(r'href="(?![a-z]+:|#|/)', f'href="{prefix}/', html) if prefix != "." else html
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -1,0 +1,89 @@
+"""The ledger and its trail as HTML: from a verdict to the figure, its data, the code and the run in three clicks."""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Sequence
+
+from IPython.display import HTML
+from myst_nb import glue as myst_glue
+
+from civilwar.claims import Finding, Verdict, ledger
+from civilwar.notebook import csv_link, typographic
+from civilwar.plots.style import VERDICTS
+from civilwar.runs import Run
+
+
+def show_ledger(verdicts: Sequence[Verdict]) -> None:
+    """Display the table of all verdicts, each linked to the figure that shows it; glued as ``picture_ledger``."""
+    rows = "".join(_row(v) for v in verdicts)
+    page = (
+        '<figure class="cw-figure" id="ledger"><div class="cw-scroll"><table class="cw-ledger dataframe">'
+        "<thead><tr><th>Id</th><th>The report says</th><th>Verdict</th><th>Estimate and 95% interval</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="cw-links">{csv_link("ledger", "", ledger(verdicts))}</p></figure>'
+    )
+    myst_glue("picture_ledger", HTML(page), display=True)
+
+
+def chip(verdict: str) -> str:
+    """A verdict's name behind a mark in its colour."""
+    return (
+        f'<span class="cw-chip"><span class="cw-dot" style="background:{VERDICTS[verdict]}" aria-hidden="true"></span>'
+        f"{html.escape(verdict)}</span>"
+    )
+
+
+def _row(verdict: Verdict) -> str:
+    page, figure = verdict.rule.figure
+    finding = verdict.headline
+    return (
+        f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
+        f"<td>{html.escape(verdict.rule.statement)}</td><td>{chip(verdict.verdict)}</td>"
+        f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; {_wanted(finding)}"
+        f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
+    )
+
+
+def _wanted(finding: Finding) -> str:
+    threshold = finding.criterion.threshold
+    if isinstance(threshold, tuple):
+        return typographic(f"asked: {threshold[0]:g} to {threshold[1]:g}")
+    return typographic(f"asked: {finding.criterion.side} {threshold:g}")
+
+
+def written(finding: Finding) -> str:
+    """A finding's estimate, interval and n, or that it is undefined."""
+    if math.isnan(finding.value):
+        return "undefined"
+    digits = ".0f" if abs(finding.value) >= 100 else ".1f" if abs(finding.value) >= 10 else ".2f"
+    text = f"{finding.value:{digits}}"
+    if not math.isnan(finding.low):
+        text += f" ({finding.low:{digits}} to {finding.high:{digits}})"
+    return typographic(f"{text}, n = {finding.n}")
+
+
+def show_runs(runs: Sequence[Run]) -> None:
+    """Display every run behind the page with its manifest to download."""
+    rows = "".join(_run_row(run) for run in runs)
+    page = (
+        '<figure class="cw-figure" id="runs"><div class="cw-scroll"><table class="cw-table dataframe">'
+        "<thead><tr><th>run</th><th>commit</th><th>minutes</th><th>held-out loss</th><th>manifest</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></figure>"
+    )
+    myst_glue("picture_runs", HTML(page), display=True)
+
+
+def _run_row(run: Run) -> str:
+    manifest = run.manifest
+    content = base64.b64encode(json.dumps(manifest, sort_keys=True).encode()).decode()
+    minutes = manifest.get("timings", {}).get("wall_seconds", math.nan) / 60
+    losses = run.table("probe_loss")
+    loss = losses[losses["step"] == losses["step"].max()]["loss"].mean()
+    name = html.escape(run.name)
+    return (
+        f"<tr><td>{name}</td><td><code>{html.escape((manifest.get('commit') or 'unknown')[:12])}</code></td>"
+        f"<td>{minutes:.1f}</td><td>{loss:.3f}</td>"
+        f'<td><a download="{name}.json" href="data:application/json;base64,{content}">JSON</a></td></tr>'
+    )
