@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from civilwar.analysis.statistics import t_half_width
 from civilwar.collection import Sweep
 from civilwar.estimators import ESTIMATORS
-from civilwar.plan import BASELINE
+from civilwar.plan import BASELINE, seeds_of
 from civilwar.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
 
 #: Roles whose criteria decide, and are therefore corrected for being many.
@@ -94,7 +95,7 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     n = len(values)
     if n < 2:
         return math.nan, math.nan
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(t_half_width(float(np.std(values, ddof=1)), n, level))
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
@@ -200,7 +201,7 @@ def _lacks_runs(finding: Finding, sweep: Sweep) -> bool:
     if finding.criterion.role not in DECIDING or estimator.unit == "arithmetic":
         return False
     runs = sweep.pairs(estimator.variant) if estimator.unit == "pair" else sweep.of(estimator.variant)
-    return len(runs) < 2
+    return len(runs) < len(seeds_of(estimator.variant))
 
 
 def value_of(verdicts: Iterable[Verdict], criterion: str) -> float:
@@ -225,6 +226,20 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
             f"{name}_n": finding.n,
         }
     return numbers
+
+
+def shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Some estimates again, in the units that prose uses: percentages, and a ratio in place of its logarithm."""
+    return {
+        "c02_share_percent": 100 * value_of(verdicts, "dip_removed_without_decay"),
+        "c03_ratio_alignment": math.exp(value_of(verdicts, "spread_over_alignment")),
+        "same_loudest_percent": 100 * value_of(verdicts, "same_loudest_head"),
+        "c10_explained_percent": 100 * value_of(verdicts, "fall_explained_by_gain"),
+        "c11_kept_percent": 100 * value_of(verdicts, "kept_by_directions"),
+        "c11_gains_percent": 100 * value_of(verdicts, "kept_by_gains"),
+        "c14_others_more": -value_of(verdicts, "golden_energy_sinks_less_others"),
+        "c17_share_percent": 100 * value_of(verdicts, "dip_in_pure_bfloat16"),
+    }
 
 
 # ---------------------------------------------------------------- tables

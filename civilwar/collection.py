@@ -54,8 +54,8 @@ class Sweep:
         if self.complete:
             return f"All {self.n_planned} runs of the sweep are recorded."
         return (
-            f"{self.n_runs} of the {self.n_planned} runs of the sweep are recorded; what follows is provisional and "
-            f"says how many seeds it rests on. `civilwar sweep` trains the rest."
+            f"{self.n_runs} of the {self.n_planned} runs of the sweep are recorded, so a claim whose runs are not all there "
+            "has no verdict yet, and every number says how many seeds it rests on."
         )
 
 

@@ -14,7 +14,7 @@ import diptest
 import numpy as np
 import pandas as pd
 
-from civilwar.analysis import capacity, divergence, focus, gain, kinds, rank
+from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank
 from civilwar.analysis.statistics import DRAWS, generator, permutation_p, spearman
 from civilwar.collection import Sweep
 from civilwar.config import make_config
@@ -67,12 +67,6 @@ def _first_half(run: Run) -> pd.DataFrame:
     return norms[norms.index <= run.config.moments()["mid"]]
 
 
-def dip_depth(run: Run) -> float:
-    """C02, in units of key norm."""
-    norms = _first_half(run)
-    return float((norms.iloc[0] - norms.min()).mean())
-
-
 def dip_step(run: Run) -> float:
     """C02, in steps."""
     return float(_first_half(run).idxmin().mean())
@@ -105,11 +99,6 @@ def spread_over_alignment(run: Run) -> float:
     """C03, natural logarithm; NaN where no layer has a gain that varies."""
     final = divergence.alignment(run, [run.last_step])
     return float(np.log(final["spread"] / final["null_median"]).mean()) if len(final) else math.nan
-
-
-def onset_step(run: Run) -> float:
-    """C03, median over layers; one that never parts counts as the end of the run."""
-    return float(divergence.onsets(run)["onset_step"].fillna(run.last_step).median())
 
 
 def same_loudest_head(sweep: Sweep) -> tuple[float, float, int]:
@@ -343,12 +332,12 @@ RECIPE = make_config("paper")
 
 ESTIMATORS: dict[str, Estimator] = {
     "largest_start_deviation": Estimator(largest_start_deviation),
-    "dip_depth": Estimator(dip_depth),
+    "dip_depth": Estimator(controls.fall),
     "dip_step": Estimator(dip_step),
     "dip_removed_without_decay": Estimator(dip_removed, "pair", "no_gain_decay"),
     "spread_over_noise": Estimator(spread_over_noise),
     "spread_over_alignment": Estimator(spread_over_alignment),
-    "onset_step": Estimator(onset_step),
+    "onset_step": Estimator(controls.onset),
     "same_loudest_head": Estimator(same_loudest_head, "sweep"),
     "order_persistence_excess": Estimator(order_persistence_excess),
     "focus_early": Estimator(lambda run: _focus(run, "early", "causal")),

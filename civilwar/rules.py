@@ -31,8 +31,8 @@ VERDICTS = (
     "artefact",
     "not testable here",
 )
-#: Not a verdict: the sweep is not complete, and a criterion that would decide has fewer than two runs.
-PENDING = "awaits runs"
+#: Not a verdict: the sweep still lacks runs that a deciding criterion is to be computed from.
+PENDING = "awaiting runs"
 #: One-sided, so that it goes with the 95% intervals shown.
 LEVEL = 0.025
 

@@ -9,7 +9,9 @@ import papermill
 import pytest
 
 from civilwar import paths
+from civilwar.config import make_config
 from civilwar.publish import phase_notebooks
+from civilwar.train import train
 
 PARAMETERS = ["run", "preset", "variant", "seed", "corpus", "device"]
 SOURCES = phase_notebooks()
@@ -29,7 +31,7 @@ def by_name(file: Path) -> str:
 
 
 def test_there_is_a_notebook_per_phase() -> None:
-    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04", "05"]
+    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04", "05", "06", "07", "08"]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
@@ -87,8 +89,53 @@ def test_every_notebook_runs_under_smoke_and_trains_what_is_missing(
     parameters = {"run": name, "preset": "smoke", "corpus": smoke_corpus, "device": "cpu"}
     papermill.execute_notebook(str(file), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
     assert (runs_dir / name / "manifest.json").is_file()
-    figures = [o for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs if "cw-figure" in str(o.get("data"))]
-    assert len(figures) >= 3
+    # without a sweep a comparison is a sentence in place of its figure
+    shown = [o for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs if re.search("cw-(figure|note)", str(o))]
+    assert len(shown) >= 3
+
+
+def pages_of(name: str, out: Path, parameters: dict[str, object]) -> list[str]:
+    """The HTML that one notebook displays."""
+    (file,) = (file for file in SOURCES if file.stem == name)
+    papermill.execute_notebook(str(file), str(out), parameters, progress_bar=False)
+    return [
+        str(o["data"]["text/html"]) for cell in cells(out) for o in cell.outputs if "text/html" in o.get("data", {})
+    ]
+
+
+def test_controls_without_a_sweep_are_sentences(smoke_corpus: str, tmp_path: Path) -> None:
+    parameters: dict[str, object] = {"run": "alone", "preset": "smoke", "corpus": smoke_corpus, "device": "cpu"}
+    pages = pages_of("06_controls", tmp_path / "out.ipynb", parameters)
+    assert not any("cw-figure" in page for page in pages)
+    said = [page for page in pages if "cw-note" in page]
+    assert sum("this comparison needs runs of the sweep" in page for page in said) == 6
+    assert any("recorded: 0" in page for page in said)
+    capacity = pages_of("07_capacity", tmp_path / "capacity.ipynb", parameters)
+    assert any("One run only, alone" in page for page in capacity)
+    assert [name for name in ("capacity", "capacity_loss") if any(f'id="{name}"' in page for page in capacity)] == [
+        "capacity",
+        "capacity_loss",
+    ]
+
+
+def test_controls_and_capacity_on_part_of_a_sweep(
+    smoke_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path / "runs"))
+    present = [("baseline", 1), ("baseline", 2), ("no_gain_decay", 1), ("no_gain_decay", 2)]
+    present += [(variant, 1) for variant in ("frozen_gain", "no_qk_norm", "pure_bf16", "shuffled_rope")]
+    for variant, seed in present:
+        config = make_config("smoke", variant, seed, smoke_corpus)
+        train(config, config.default_name, device="cpu", progress=False)
+    parameters: dict[str, object] = {"preset": "smoke", "seed": 1, "corpus": smoke_corpus, "device": "cpu"}
+    pages = pages_of("06_controls", tmp_path / "controls.ipynb", parameters)
+    pages += pages_of("07_capacity", tmp_path / "capacity.ipynb", parameters)
+    names = ["control_norms", "control_heads", "control_focus", "control_frequency", "control_loss", "knobs"]
+    names += ["capacity", "capacity_loss"]
+    assert [name for name in names if any(f'id="{name}"' in page for page in pages)] == names
+    assert not any("cw-note" in page for page in pages)
+    knobs = next(page for page in pages if 'id="knobs"' in page)
+    assert "undefined" in knobs
 
 
 def test_what_a_run_cannot_show_is_said_instead(smoke_corpus: str, tmp_path: Path) -> None:

@@ -20,7 +20,11 @@ from matplotlib.patches import Rectangle
 from synthetic import Truth, ablation_table, keys_like, make_synthetic_config, write_run
 
 from civilwar import notebook, taxonomy
-from civilwar.analysis import divergence, focus, gain, kinds, rank
+from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank
+from civilwar.collection import Sweep
+from civilwar.config import VARIANTS
+from civilwar.plots import capacity as draw_capacity
+from civilwar.plots import controls as draw_controls
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import focus as draw_focus
 from civilwar.plots import gain as draw_gain
@@ -186,6 +190,77 @@ def draw_ablation(run: Run, ax: Axes) -> object:
     return draw_kinds.ablation(by_kind, kinds.ablation_changes(run), "loss", ax)
 
 
+def small_sweep(run: Run) -> Sweep:
+    """The run as two seeds of the baseline and of two controls: what is drawn, not what it says."""
+    return Sweep({variant: {1: run, 2: run} for variant in ("baseline", "no_gain_decay", "shuffled_rope")}, ())
+
+
+def draw_control_norms(run: Run, ax: Axes) -> object:
+    sweep = small_sweep(run)
+    table = controls.of_measure(controls.curves(sweep), "norm")
+    drawn = draw_controls.norms(table, controls.decay_only(sweep), ax)
+    draw_controls.name_lines(table, ax)
+    return drawn
+
+
+def draw_control_heads(run: Run, ax: Axes) -> object:
+    return draw_controls.lines(controls.of_measure(controls.curves(small_sweep(run)), "spread"), ax)
+
+
+def draw_control_focus(run: Run, ax: Axes) -> object:
+    sweep = small_sweep(run)
+    table = controls.of_measure(controls.curves(sweep), "focus")
+    return draw_controls.focus(table, controls.focus_null(sweep), ax)
+
+
+def draw_control_frequency(run: Run, ax: Axes) -> object:
+    return draw_controls.profile(controls.gain_profiles(small_sweep(run), "shuffled_rope"), "rank", ax)
+
+
+def control_changes(sizes: dict[str, float] | None = None) -> pd.DataFrame:
+    """Changes of three controls; ``sizes`` in deviations, by phenomenon. The last one's are undefined."""
+    sizes = sizes or {"fall": -12.0, "norm": 5.0, "loss": 1.0}
+    rows = [
+        {"variant": variant, "phenomenon": p, "change": d / 10, "low": d / 10 - 0.2, "high": d / 10 + 0.2, "n": 4}
+        | {"baseline": 1.0, "deviations": d}
+        for variant in ("no_gain_decay", "shuffled_rope", "frozen_gain")
+        for p in controls.PHENOMENA
+        for d in [np.nan if variant == "frozen_gain" and p != "loss" else sizes.get(p, 0.0)]
+    ]
+    return pd.DataFrame(rows)
+
+
+def draw_loss_over_time(run: Run, ax: Axes) -> object:
+    # the same run twice would pair four times
+    curves = controls.curves(small_sweep(run)).drop_duplicates()
+    return draw_controls.loss_over_time(controls.less_baseline(curves, "loss"), ax)
+
+
+def draw_loss_changes(run: Run, ax: Axes) -> object:
+    paired = pd.DataFrame({"variant": "no_gain_decay", "seed": [1, 2], "step": LAST, "value": [0.1, 0.2]})
+    return draw_controls.loss_changes(paired, control_changes(), ax)
+
+
+def draw_knobs(run: Run, ax: Axes) -> object:
+    return draw_controls.knobs(control_changes(), ax)
+
+
+def capacity_curves(run: Run) -> pd.DataFrame:
+    return capacity.curves([run]).assign(
+        kept=lambda table: table["rank"] / 16, excess=lambda table: 1 - table["rank"] / 16
+    )
+
+
+def draw_kept(run: Run, ax: Axes) -> object:
+    curves = capacity_curves(run)
+    return draw_capacity.kept(capacity.over_seeds(curves, "kept"), curves, ax, run.config, 0.95)
+
+
+def draw_excess(run: Run, ax: Axes) -> object:
+    curves = capacity_curves(run)
+    return draw_capacity.excess(capacity.over_seeds(curves, "excess"), curves, ax, run.config)
+
+
 #: A cloud of dots has no null of its own: the correlation beside it has.
 WITH_NULL = [
     draw_head_norms,
@@ -209,9 +284,17 @@ WITH_NULL = [
     draw_contrast,
     draw_content,
     draw_ablation,
+    draw_control_norms,
+    draw_control_focus,
+    draw_control_frequency,
+    draw_loss_over_time,
+    draw_loss_changes,
+    draw_kept,
+    draw_excess,
 ]
 #: Labels and how many there are of each: the scores, the persistence and the agreement beside them have the null.
-WITHOUT_NULL = [draw_cloud, draw_map, draw_kinds_over_time, draw_kinds_over_seeds]
+#: What the controls follow has its null in its own phase; which knob moves what is bold where 0 is ruled out.
+WITHOUT_NULL = [draw_cloud, draw_map, draw_kinds_over_time, draw_kinds_over_seeds, draw_control_heads, draw_knobs]
 Draw = Callable[[Run, Axes], object]
 
 
@@ -339,6 +422,85 @@ def test_a_kind_that_fills_its_layers_is_said_to_have_no_comparison(tmp_path: Pa
         assert any("no comparison" in text.get_text() for text in ax.texts)
 
 
+def test_every_variant_and_phenomenon_has_a_name_and_a_color() -> None:
+    assert list(style.VARIANTS) == list(draw_controls.NAMES) == list(VARIANTS)
+    assert len({*style.VARIANTS.values()}) == len({*draw_controls.NAMES.values()}) == len(VARIANTS)
+    assert list(draw_controls.PHENOMENON_NAMES) == list(controls.PHENOMENA)
+    assert set(draw_controls.MEASURE_NAMES) == set(controls.MEASURES)
+    assert set(draw_capacity.NAMES) == set(draw_capacity.LOOKS) == set(capacity.ORIGIN)
+
+
+def test_a_variant_has_the_same_color_in_every_figure(run: Run) -> None:
+    _, axes = plt.subplots(1, 3)
+    for draw, ax in zip((draw_control_norms, draw_control_heads, draw_control_focus), axes, strict=True):
+        draw(run, ax)
+        by_name = {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
+        for variant in ("baseline", "no_gain_decay", "shuffled_rope"):
+            assert by_name[draw_controls.NAMES[variant]] == style.VARIANTS[variant]
+    assert style.VARIANTS["shuffled_rope"] in {label.get_color() for label in axes[0].texts}
+
+
+def test_names_at_the_lines_ends_do_not_overlap_and_keep_their_order() -> None:
+    ends = {"baseline": 1.0, "pure_bf16": 1.01, "no_gain_decay": 1.02, "frozen_gain": 3.0}
+    table = pd.DataFrame({"variant": list(ends), "step": LAST, "mean": list(ends.values())})
+    _, ax = plt.subplots()
+    ax.set_ylim(0, 4)
+    draw_controls.name_lines(table, ax, gap=0.1)
+    places = [text.xy[1] for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == [draw_controls.NAMES[variant] for variant in ends]
+    assert np.diff(places).min() >= 0.1 - 1e-9
+    assert places[0] < 0.25 < places[2]
+
+
+def test_the_knobs_say_how_large_how_sure_and_what_is_undefined() -> None:
+    _, ax = plt.subplots()
+    draw_controls.knobs(control_changes(), ax)
+    texts = {text.get_position(): text for text in ax.texts}
+    cells = {patch.get_xy(): patch for patch in ax.patches if isinstance(patch, Rectangle)}
+    phenomena = list(controls.PHENOMENA)
+    fall, norm, loss = (phenomena.index(name) for name in ("fall", "norm", "loss"))
+    assert texts[0, fall].get_text() == "\N{MINUS SIGN}1.20"
+    assert [texts[0, y].get_fontweight() for y in (fall, norm, loss)] == ["bold", "bold", "normal"]
+    assert texts[2, fall].get_text() == "undefined"
+    assert (1.5, fall - 0.5) not in cells
+    strength = {y: cells[-0.5, y - 0.5].get_alpha() for y in (fall, norm, loss)}
+    assert strength[fall] == pytest.approx(2 * strength[norm])  # 12 deviations count as 10
+    assert strength[norm] == pytest.approx(5 * strength[loss])
+    assert to_hex(cells[-0.5, fall - 0.5].get_facecolor()) == style.LESS
+    assert to_hex(cells[-0.5, norm - 0.5].get_facecolor()) == style.MORE
+
+
+def test_the_loss_of_a_control_has_a_dot_per_seed_and_its_color(run: Run) -> None:
+    _, ax = plt.subplots()
+    draw_loss_changes(run, ax)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    at = names.index(draw_controls.NAMES["no_gain_decay"])
+    assert ax.get_yticklabels()[at].get_color() == style.VARIANTS["no_gain_decay"]
+    dots = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+    assert sorted(dots.tolist()) == [[0.1, at], [0.2, at]]
+
+
+def test_the_reports_share_is_marked_and_the_run_shown_is_hollow(run: Run) -> None:
+    _, ax = plt.subplots()
+    draw_kept(run, ax)
+    rank_of_report = capacity.report_rank(run.config)
+    assert any(list(line.get_xdata()) == [rank_of_report, rank_of_report] for line in ax.lines)
+    assert any("the report's 15%" in text.get_text() for text in ax.texts)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [*draw_capacity.NAMES.values(), "the run shown"]
+    rings = [c for c in ax.collections if len(c.get_edgecolor()) and not len(c.get_facecolor())]
+    assert {to_hex(c.get_edgecolor()[0]) for c in rings} >= {style.CAUSAL, style.REPORT}
+
+
+def test_capacity_is_drawn_where_there_is_no_gain(tmp_path: Path) -> None:
+    ungained = write_run(tmp_path / "run", make_synthetic_config(n_layers=2, steps=LAST, qk_norm="none"))
+    curves = capacity_curves(ungained)
+    assert "gains" not in set(curves["method"])
+    _, ax = plt.subplots()
+    draw_capacity.kept(capacity.over_seeds(curves.dropna(), "kept"), curves, ax, ungained.config, 0.95)
+    assert draw_capacity.NAMES["gains"] not in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_labels_at_the_edge_do_not_overlap() -> None:
     assert draw_kinds._apart(np.array([1.0, 1.2, 1.3, 9.0]), 1.0) == pytest.approx([1, 2, 3, 9])
 
@@ -399,7 +561,8 @@ def test_the_dark_background_is_the_books() -> None:
 
 @pytest.mark.parametrize("background", [WHITE, DARK])
 def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
-    colors = {*style.KV_HEADS, *style.KINDS.values(), style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
+    colors = {*style.KV_HEADS, *style.KINDS.values(), *style.VARIANTS.values(), style.LESS, style.MORE}
+    colors |= {style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
     colors |= {to_hex(color) for n in (6, 22) for color in style.layer_colors(n)}
     pale = {color: round(contrast(color, background), 2) for color in colors if contrast(color, background) < 3}
     assert not pale
@@ -414,6 +577,8 @@ def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
         (style.REPORT, style.CAUSAL, style.RESCALED),
         style.LAYER_ENDS[:: len(style.LAYER_ENDS) - 1],
         tuple(style.KINDS.values()),
+        tuple(style.VARIANTS.values()),
+        (style.LESS, style.MORE),
     ],
 )
 def test_colors_are_told_apart_with_every_kind_of_vision(palette: tuple[str, ...], vision: str) -> None:

@@ -24,6 +24,7 @@ TESTED = {
     "jupyter-book build book/": "test_book, through build_book",
     "jupyter lab": "below, as far as finding its notebooks' kernel",
     "make book": "its recipe below; its parts in test_notebooks and test_book",
+    "make sweep": "its recipe below; its parts in test_sweep",
 }
 
 
@@ -34,7 +35,7 @@ def test_every_command_has_a_test() -> None:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
 def test_make_knows_the_target(command: str) -> None:
     dry = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True, text=True)
-    wanted = {"test": "-m pytest", "book": "civilwar.cli book", "reproduce": "civilwar.cli reproduce"}
+    wanted = {"test": "-m pytest"} | {name: f"civilwar.cli {name}" for name in ("book", "reproduce", "sweep")}
     assert wanted[command.split()[1]] in dry.stdout
 
 

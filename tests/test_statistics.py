@@ -13,6 +13,7 @@ from civilwar.analysis.statistics import (
     generator,
     permutation_p,
     spearman,
+    t_half_width,
 )
 
 
@@ -122,3 +123,12 @@ def test_bootstrap_of_an_undefined_estimate_is_undefined() -> None:
 def test_generators_depend_on_their_key_alone() -> None:
     assert generator(1, 2).integers(1 << 40, size=4).tolist() == generator(1, 2).integers(1 << 40, size=4).tolist()
     assert generator(1, 2).integers(1 << 40, size=4).tolist() != generator(1, 3).integers(1 << 40, size=4).tolist()
+
+
+def test_half_width_is_student_s_for_numbers_and_columns() -> None:
+    low, high = stats.t.interval(0.95, 3, loc=0, scale=1.5 / 2)
+    assert t_half_width(1.5, 4) == pytest.approx(high)
+    assert -t_half_width(1.5, 4) == pytest.approx(low)
+    column = t_half_width(pd.Series([1.5, 1.5]), pd.Series([4, 1]))
+    assert column[0] == pytest.approx(high)
+    assert math.isnan(column[1])

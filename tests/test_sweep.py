@@ -243,7 +243,7 @@ def test_without_any_run_all_are_missing(folder: Path) -> None:
     assert found.n_planned == 36
     assert found.baseline == found.of("frozen_gain") == found.pairs("frozen_gain") == found.variants == []
     assert not found.complete
-    assert found.statement().startswith("0 of the 36 runs of the sweep are recorded; what follows is provisional")
+    assert found.statement().startswith("0 of the 36 runs of the sweep are recorded, so a claim")
 
 
 def test_a_partial_sweep_says_what_is_there_and_what_is_missing(folder: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_partial_sweep_says_what_is_there_and_what_is_missing(folder: Path) ->
     assert (found.n_runs, found.n_planned) == (6, 36)
     assert set(found.missing) == {c.default_name for c in plan.sweep("smoke", CORPUS)} - set(names(*there))
     assert found.missing[:2] == tuple(names(("no_gain_decay", 1), ("no_qk_norm", 1)))
-    assert found.statement().startswith("6 of the 36 runs of the sweep are recorded; what follows is provisional")
+    assert found.statement().startswith("6 of the 36 runs of the sweep are recorded, so a claim")
 
 
 def test_a_run_that_is_not_complete_is_missing(folder: Path) -> None:

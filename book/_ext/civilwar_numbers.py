@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 #: Text of a value that has none: a gain where there is no norm, a correlation under a frozen gain.
 UNDEFINED = "undefined"
 MINUS = "\N{MINUS SIGN}"
+#: Characters; anything longer is words.
+LONGEST_NUMBER = 24
 
 
 class GlueError(ValueError):
@@ -129,8 +131,10 @@ class NumberRole(SphinxRole):
             self.env.note_reread()  # or the next build would take the broken page from its cache, without a warning
             logger.warning("%s", error, location=(self.env.docname, self.lineno), type="civilwar", subtype="number")
             return [nodes.strong(self.rawtext, f"[{name}]")], []
+        # a number is never broken over two lines; a sentence may be
+        classes = ["cw-number"] if len(written) <= LONGEST_NUMBER else []
         # as glued: no typographic quotes or dashes in a run's name
-        return [nodes.inline(self.rawtext, written, classes=["cw-number"], support_smartquotes=False)], []
+        return [nodes.inline(self.rawtext, written, classes=classes, support_smartquotes=False)], []
 
 
 class PictureDirective(SphinxDirective):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,11 @@ def spearman(x: np.ndarray, y: np.ndarray, tolerance: float = 1e-3) -> float:
     if len(x) < 3 or np.ptp(x) < tolerance or np.ptp(y) < tolerance:
         return math.nan
     return float(stats.spearmanr(x, y).statistic)
+
+
+def t_half_width(deviation: float | pd.Series, n: int | pd.Series, level: float = 0.95) -> Any:
+    """Half the width of the t interval of a mean over ``n`` seeds with this standard deviation. NaN where n is 1."""
+    return stats.t.ppf((1 + level) / 2, n - 1) * deviation / np.sqrt(n)
 
 
 def first_lasting(step: np.ndarray, condition: np.ndarray) -> float:

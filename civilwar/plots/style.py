@@ -30,7 +30,7 @@ VERDICTS = {
     "not supported": "#c0395a",
     "true by construction": "#3c7dd0",
     "not testable here": "#8a8f98",
-    "awaits runs": "#8a8f98",
+    "awaiting runs": "#8a8f98",
 }
 #: Kinds of heads, always beside a name or a code: contrast of at least 3 on white and on the dark page, white letters on them
 #: likewise, and a difference of at least 20 in Lab between any two with every kind of colour vision.
@@ -126,9 +126,11 @@ def row(n: int, width: float = 7.6, height: float = 3.1) -> tuple[Figure, np.nda
     return figure, axes[0]
 
 
-def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """Panels in rows and columns; rows share their vertical axis, all share the horizontal one."""
-    figure, axes = _subplots(rows, columns, width, height, "row")
+def grid(
+    rows: int, columns: int, width: float, height: float, share: Literal["none", "row"] = "row"
+) -> tuple[Figure, np.ndarray]:
+    """Panels in rows and columns; rows share their vertical axis and all the horizontal one, or none shares any."""
+    figure, axes = _subplots(rows, columns, width, height, share)
     return figure, axes
 
 
