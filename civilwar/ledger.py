@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 
+import pandas as pd
 from IPython.display import HTML
 from myst_nb import glue as myst_glue
 
@@ -70,20 +71,35 @@ def show_runs(runs: Sequence[Run]) -> None:
     page = (
         '<figure class="cw-figure" id="runs"><div class="cw-scroll"><table class="cw-table dataframe">'
         "<thead><tr><th>run</th><th>commit</th><th>minutes</th><th>held-out loss</th><th>manifest</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></figure>"
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="cw-links">{csv_link("runs", "", runs_table(runs))}</p></figure>'
     )
     myst_glue("picture_runs", HTML(page), display=True)
 
 
+def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: run, variant, seed, commit, minutes, held_out_loss (nats, mean over probe texts at the end)."""
+    return pd.DataFrame(
+        [
+            {
+                "run": run.name,
+                "variant": run.config.variant,
+                "seed": run.config.seed,
+                "commit": (run.manifest.get("commit") or "unknown")[:12],
+                "minutes": run.manifest.get("timings", {}).get("wall_seconds", math.nan) / 60,
+                "held_out_loss": run.table("probe_loss").groupby("step")["loss"].mean().iloc[-1],
+            }
+            for run in runs
+        ]
+    )
+
+
 def _run_row(run: Run) -> str:
-    manifest = run.manifest
-    content = base64.b64encode(json.dumps(manifest, sort_keys=True).encode()).decode()
-    minutes = manifest.get("timings", {}).get("wall_seconds", math.nan) / 60
-    losses = run.table("probe_loss")
-    loss = losses[losses["step"] == losses["step"].max()]["loss"].mean()
+    content = base64.b64encode(json.dumps(run.manifest, sort_keys=True).encode()).decode()
+    row = runs_table([run]).iloc[0]
     name = html.escape(run.name)
     return (
-        f"<tr><td>{name}</td><td><code>{html.escape((manifest.get('commit') or 'unknown')[:12])}</code></td>"
-        f"<td>{minutes:.1f}</td><td>{loss:.3f}</td>"
+        f"<tr><td>{name}</td><td><code>{html.escape(row['commit'])}</code></td>"
+        f"<td>{row['minutes']:.1f}</td><td>{row['held_out_loss']:.3f}</td>"
         f'<td><a download="{name}.json" href="data:application/json;base64,{content}">JSON</a></td></tr>'
     )
