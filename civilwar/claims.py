@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from civilwar.analysis.statistics import t_half_width
 from civilwar.collection import Sweep
 from civilwar.estimators import ESTIMATORS
 from civilwar.plan import BASELINE, seeds_of
 from civilwar.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
+from civilwar.statistics import t_half_width
 
 #: Roles whose criteria decide, and are therefore corrected for being many.
 DECIDING = ("claim", "artefact", "premise")

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank
-from civilwar.analysis.statistics import DRAWS, generator, permutation_p, spearman
 from civilwar.collection import Sweep
 from civilwar.config import make_config
 from civilwar.plan import BASELINE
 from civilwar.rules import LEVEL
 from civilwar.runs import Run
+from civilwar.statistics import DRAWS, generator, permutation_p, spearman
 
 #: Checkpoints for the order of heads: every 32 steps from here on, the first after the report's step 100.
 FIRST_CHECKPOINT, CHECKPOINT_EVERY = 128, 32

@@ -10,9 +10,9 @@ from synthetic import PROPERTIES, SPOTS, Truth, ablation_table, make_synthetic_c
 
 from civilwar import taxonomy
 from civilwar.analysis import gain, kinds
-from civilwar.analysis.statistics import generator
 from civilwar.config import RunConfig
 from civilwar.runs import Run
+from civilwar.statistics import generator
 
 LAYERS, QUERY_HEADS, KV_HEADS, D_HEAD = 3, 8, 4, 16
 STEPS = 40

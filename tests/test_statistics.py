@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from civilwar.analysis.statistics import (
+from civilwar.statistics import (
     bootstrap_interval,
     first_lasting,
     generator,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from civilwar.analysis.statistics import t_half_width
 from civilwar.config import RunConfig
 from civilwar.runs import Run
+from civilwar.statistics import t_half_width
 
 #: The method whose rank 0 each method is measured from.
 ORIGIN = {

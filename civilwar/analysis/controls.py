@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis import divergence, focus, gain, rank
-from civilwar.analysis.statistics import spearman, t_half_width
 from civilwar.collection import Sweep
 from civilwar.config import VARIANTS
 from civilwar.plan import BASELINE
 from civilwar.runs import Run
+from civilwar.statistics import spearman, t_half_width
 
 #: Draws of the focus law's null in each run; it is shown, not tested.
 NULL_DRAWS = 199

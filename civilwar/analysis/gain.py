@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from civilwar import rope
-from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
 from civilwar.runs import Run, RunError, rows_of
+from civilwar.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
 
 #: Golden: above the layer's mean by this many standard deviations at the end of the run.
 GOLDEN_DEVIATIONS = 1.5

@@ -13,8 +13,8 @@ import pandas as pd
 
 from civilwar import taxonomy
 from civilwar.analysis import gain
-from civilwar.analysis.statistics import DRAWS, generator, permutation_p
 from civilwar.runs import Run
+from civilwar.statistics import DRAWS, generator, permutation_p
 from civilwar.taxonomy import FOCUSED, HEAD, KINDS
 
 #: Kinds that attend to fixed places, and the tokens they point at, as table ``key_energy`` calls them.

@@ -8,8 +8,8 @@ gain 1 and with the gain that the layer has at that step.
 import numpy as np
 import pandas as pd
 
-from civilwar.analysis.statistics import generator
 from civilwar.runs import Run, rows_of
+from civilwar.statistics import generator
 
 #: Measures in ``probe_kv_heads``: the report's, then three of the covariance.
 MEASURES = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
