@@ -14,7 +14,7 @@ import diptest
 import numpy as np
 import pandas as pd
 
-from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank
+from civilwar.analysis import capacity, controls, divergence, focus, gain, rank, roles
 from civilwar.collection import Sweep
 from civilwar.config import make_config
 from civilwar.plan import BASELINE
@@ -368,14 +368,14 @@ ESTIMATORS: dict[str, Estimator] = {
     "frequency_trend": Estimator(frequency_trend),
     "settle_step": Estimator(settle_step),
     "settle_before_walk": Estimator(settle_before_walk),
-    "n_static_sinks": Estimator(kinds.n_static_sinks),
-    "golden_energy_of_sinks": Estimator(kinds.golden_energy_of_sinks),
-    "golden_energy_sinks_less_others": Estimator(kinds.golden_energy_sinks_less_others),
-    "golden_energy_of_broad": Estimator(kinds.golden_energy_of_broad),
-    "golden_energy_broad_less_sharp": Estimator(kinds.golden_energy_broad_less_sharp),
-    "n_retrievers": Estimator(kinds.n_retrievers),
-    "contrast_of_retrievers": Estimator(kinds.contrast_of_retrievers),
-    "contrast_of_all": Estimator(kinds.contrast_of_all),
+    "n_static_sinks": Estimator(roles.n_static_sinks),
+    "golden_energy_of_sinks": Estimator(roles.golden_energy_of_sinks),
+    "golden_energy_sinks_less_others": Estimator(roles.golden_energy_sinks_less_others),
+    "golden_energy_of_broad": Estimator(roles.golden_energy_of_broad),
+    "golden_energy_broad_less_sharp": Estimator(roles.golden_energy_broad_less_sharp),
+    "n_retrievers": Estimator(roles.n_retrievers),
+    "contrast_of_retrievers": Estimator(roles.contrast_of_retrievers),
+    "contrast_of_all": Estimator(roles.contrast_of_all),
     "recipe_parameters": Estimator(lambda: RECIPE.model.n_parameters / 1e6, "arithmetic"),
     "recipe_tokens": Estimator(lambda: RECIPE.n_tokens / 1e6, "arithmetic"),
     "dip_in_pure_bfloat16": Estimator(dip_kept, "pair", "pure_bf16"),

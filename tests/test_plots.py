@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from synthetic import Truth, ablation_table, keys_like, make_synthetic_config, write_run
 
 from civilwar import notebook, taxonomy
-from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank
+from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank, roles
 from civilwar.collection import Sweep
 from civilwar.config import VARIANTS
 from civilwar.plots import capacity as draw_capacity
@@ -30,6 +30,7 @@ from civilwar.plots import focus as draw_focus
 from civilwar.plots import gain as draw_gain
 from civilwar.plots import kinds as draw_kinds
 from civilwar.plots import rank as draw_rank
+from civilwar.plots import roles as draw_roles
 from civilwar.plots import style
 from civilwar.runs import Run
 
@@ -159,35 +160,35 @@ def draw_agreement(run: Run, ax: Axes) -> object:
 
 
 def draw_shuffled(run: Run, ax: Axes) -> object:
-    table = kinds.on_shuffled_text(run, taxonomy.labels(run, draws=0))
-    return draw_kinds.shuffled(table[table["score"] == "nearby"], ax)
+    table = roles.on_shuffled_text(run, taxonomy.labels(run, draws=0))
+    return draw_roles.shuffled(table[table["score"] == "nearby"], ax)
 
 
 def draw_golden_targets(run: Run, ax: Axes) -> object:
-    return draw_kinds.golden_targets(kinds.golden_energy_at_targets(run), 1.25, ax)
+    return draw_roles.golden_targets(roles.golden_energy_at_targets(run), 1.25, ax)
 
 
 def draw_golden_breadth(run: Run, ax: Axes) -> object:
-    return draw_kinds.golden_breadth(kinds.golden_energy_by_breadth(run), 3, 0.8, ax)
+    return draw_roles.golden_breadth(roles.golden_energy_by_breadth(run), 3, 0.8, ax)
 
 
 def draw_matches(run: Run, ax: Axes) -> object:
-    return draw_kinds.match_scores(kinds.scores_beside_null(run), 0.02, ax)
+    return draw_roles.match_scores(kinds.scores_beside_null(run), 0.02, ax)
 
 
 def draw_contrast(run: Run, ax: Axes) -> object:
-    table = kinds.contrasts(run)
-    return draw_kinds.contrast(table, table["query_head"] == 1, 2.0, ax)
+    table = roles.contrasts(run)
+    return draw_roles.contrast(table, table["query_head"] == 1, 2.0, ax)
 
 
 def draw_content(run: Run, ax: Axes) -> object:
-    table = kinds.content_by_kind(run, taxonomy.labels(run, draws=0), draws=49)
-    return draw_kinds.content(table[table["property"] == "brackets"], ax)
+    table = roles.content_by_kind(run, taxonomy.labels(run, draws=0), draws=49)
+    return draw_roles.content(table[table["property"] == "brackets"], ax)
 
 
 def draw_ablation(run: Run, ax: Axes) -> object:
-    by_kind = kinds.ablation_by_kind(run, taxonomy.labels(run, draws=0))
-    return draw_kinds.ablation(by_kind, kinds.ablation_changes(run), "loss", ax)
+    by_kind = roles.ablation_by_kind(run, taxonomy.labels(run, draws=0))
+    return draw_roles.ablation(by_kind, roles.ablation_changes(run), "loss", ax)
 
 
 def small_sweep(run: Run) -> Sweep:
@@ -396,7 +397,7 @@ def test_every_kind_and_score_has_a_name_and_a_color() -> None:
     assert set(style.KINDS) == set(draw_kinds.NAMES) == set(draw_kinds.CODES) == set(taxonomy.KINDS)
     assert len({*draw_kinds.CODES.values()}) == len({*style.KINDS.values()}) == len(taxonomy.KINDS)
     assert set(draw_kinds.SCORE_NAMES) == {*taxonomy.FOCUSED, "broad"}
-    assert set(draw_kinds.LOSS_NAMES) == set(kinds.LOSSES)
+    assert set(draw_roles.LOSS_NAMES) == set(roles.LOSSES)
 
 
 def test_a_kind_has_the_same_color_in_every_figure(run: Run) -> None:

@@ -1,1 +1,1 @@
-"""Tables of a run in, numbers and tidy frames out. One file per phase; no torch, no drawing."""
+"""Tables of a run in, numbers and tidy frames out. A file or two per phase; no torch, no drawing."""

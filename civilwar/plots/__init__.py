@@ -1,1 +1,1 @@
-"""Frames in, axes out. One file per phase, one visual language (`style`); no torch, no statistics."""
+"""Frames in, axes out. A file or two per phase, one visual language (`style`); no torch, no statistics."""
