@@ -11,6 +11,7 @@ import pandas as pd
 
 from civilwar.config import ModelConfig, ProbeConfig, RunConfig, TrainConfig
 from civilwar.files import write_json
+from civilwar.prober import PROBE_INDUCTION_COLUMNS, PROBE_QUERY_COLUMNS
 from civilwar.runs import PROBE, Records, Run, RunWriter
 
 RANKS = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
@@ -124,21 +125,10 @@ def records(config: RunConfig, truth: Truth) -> Records:
     step_kv = dict.fromkeys(("norm_std", "norm_q05", "norm_q50", "norm_q95", "norm_first", "norm_separator"), norms)
     step_kv |= dict.fromkeys(("max_abs", "coordinate_participation_ratio", "key_cosine"), np.array(0.5))
     ranked = {name: ranks[..., i] for i, name in enumerate(RANKS)}
-    given = {
-        name: getattr(truth, name)
-        for name in (
-            "entropy_normalised",
-            "entropy_report",
-            "entropy_rescaled",
-            "separator_mass",
-            "previous_token_score",
-            "nearby_mass",
-            "top_logit_spread",
-        )
-    }
+    # no test says what these two are
     query = dict.fromkeys(("entropy", "max_weight"), np.array(0.5))
-    query |= {name: _or(values, 0.5) for name, values in given.items()}
-    repeated = {name: _or(getattr(truth, name), 0.1) for name in ("induction_score", "duplicate_token_score")}
+    query |= {name: _or(getattr(truth, name), 0.5) for name in PROBE_QUERY_COLUMNS if name not in query}
+    repeated = {name: _or(getattr(truth, name), 0.1) for name in PROBE_INDUCTION_COLUMNS}
     head_axes = probe_axes | {"query_head": query_heads}
     sink_axes = head_axes | {"horizon": list(config.probe.sink_horizons), "position": list(config.probe.sink_positions)}
     rms = np.sqrt(np.square(gain).mean(-1))
@@ -179,20 +169,7 @@ def records(config: RunConfig, truth: Truth) -> Records:
 def final_tables(config: RunConfig, truth: Truth) -> dict[str, pd.DataFrame]:
     """What is measured once, of the trained model."""
     model = config.model
-    shuffled = dict.fromkeys(
-        (
-            "entropy",
-            "entropy_normalised",
-            "entropy_report",
-            "max_weight",
-            "entropy_rescaled",
-            "top_logit_spread",
-            "separator_mass",
-            "previous_token_score",
-            "nearby_mass",
-        ),
-        np.array(0.5),
-    )
+    shuffled = dict.fromkeys(PROBE_QUERY_COLUMNS, np.array(0.5))
     shuffled |= {"sink_alpha": np.array(0.1)} | dict(truth.shuffled)
     shuffled_axes = {"text": config.probe.n_texts, "layer": model.n_layers, "query_head": model.n_query_heads}
     energy_axes = {"layer": model.n_layers, "kv_head": model.n_kv_heads, "tokens": SPOTS, "dimension": model.d_head}
