@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from IPython.display import HTML
@@ -18,14 +18,19 @@ from civilwar.runs import Run
 
 def show_ledger(verdicts: Sequence[Verdict]) -> None:
     """Display the table of all verdicts, each linked to the figure that shows it; glued as ``picture_ledger``."""
-    rows = "".join(_row(v) for v in verdicts)
+    columns = ("Id", "The report says", "Verdict", "Estimate and 95% interval")
+    _show("ledger", "cw-ledger", columns, map(_row, verdicts), ledger(verdicts))
+
+
+def _show(name: str, look: str, columns: Sequence[str], rows: Iterable[str], data: pd.DataFrame) -> None:
+    """Display rows of HTML under their columns, with ``data`` as CSV below; glued as ``picture_{name}``."""
+    head = "".join(f"<th>{column}</th>" for column in columns)
     page = (
-        '<figure class="cw-figure" id="ledger"><div class="cw-scroll"><table class="cw-ledger dataframe">'
-        "<thead><tr><th>Id</th><th>The report says</th><th>Verdict</th><th>Estimate and 95% interval</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="cw-links">{csv_link("ledger", "", ledger(verdicts))}</p></figure>'
+        f'<figure class="cw-figure" id="{name}"><div class="cw-scroll"><table class="{look} dataframe">'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="cw-links">{csv_link(name, "", data)}</p></figure>'
     )
-    myst_glue("picture_ledger", HTML(page), display=True)
+    myst_glue(f"picture_{name}", HTML(page), display=True)
 
 
 def chip(verdict: str) -> str:
@@ -67,14 +72,8 @@ def written(finding: Finding) -> str:
 
 def show_runs(runs: Sequence[Run]) -> None:
     """Display every run behind the page with its manifest to download."""
-    rows = "".join(_run_row(run) for run in runs)
-    page = (
-        '<figure class="cw-figure" id="runs"><div class="cw-scroll"><table class="cw-table dataframe">'
-        "<thead><tr><th>run</th><th>commit</th><th>minutes</th><th>held-out loss</th><th>manifest</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="cw-links">{csv_link("runs", "", runs_table(runs))}</p></figure>'
-    )
-    myst_glue("picture_runs", HTML(page), display=True)
+    columns = ("run", "commit", "minutes", "held-out loss", "manifest")
+    _show("runs", "cw-table", columns, map(_run_row, runs), runs_table(runs))
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
