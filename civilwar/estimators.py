@@ -27,7 +27,7 @@ FIRST_CHECKPOINT, CHECKPOINT_EVERY = 128, 32
 #: Separation of the two simulated populations behind C06's power, in deviations within a population.
 SEPARATION = 5.0
 POWER_DRAWS = 400
-#: C11's rank: 15% of 64, rounded.
+#: C11's rank, which its rule names: 15% of 64, rounded. Unlike `capacity.report_rank` it does not follow the size of a head.
 CAPACITY_RANK = 10
 
 

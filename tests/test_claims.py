@@ -9,9 +9,11 @@ from scipy import stats
 from synthetic_sweep import right_for_other_reasons, the_report_is_right, the_report_is_wrong, write_sweep
 
 from civilwar import claims
+from civilwar.analysis.capacity import report_rank
 from civilwar.claims import Finding, holm, on_the_side, one_sided_p, seed_interval, verdict_of
 from civilwar.collection import Sweep
-from civilwar.estimators import ESTIMATORS, order_persistence
+from civilwar.config import make_config
+from civilwar.estimators import CAPACITY_RANK, ESTIMATORS, order_persistence
 from civilwar.plan import CONTROL_SEEDS
 from civilwar.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Role, Rule
 
@@ -35,6 +37,13 @@ def test_every_rule_gives_a_reason_for_its_threshold_and_a_null() -> None:
     pairs = [c.threshold for rule in RULES for c in rule.criteria if c.side == "within"]
     assert pairs
     assert all(isinstance(pair, tuple) and pair[0] < pair[1] for pair in pairs)
+
+
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_c11_is_decided_at_the_rank_that_its_rule_names_and_the_capacity_pages_mark(preset: str) -> None:
+    assert report_rank(make_config(preset)) == CAPACITY_RANK
+    (says,) = (c.says for rule in RULES for c in rule.criteria if c.name == "kept_by_directions")
+    assert f"that {CAPACITY_RANK} principal directions a head keep" in says
 
 
 # ---------------------------------------------------------------- statistics
