@@ -27,7 +27,7 @@ test: $(ENVIRONMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy civilwar
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 sweep: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli sweep

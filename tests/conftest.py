@@ -1,6 +1,7 @@
-"""Shared by all tests: runtime checks of shapes, one CPU thread, folders of their own, one trained smoke run."""
+"""Shared by all tests: runtime checks of shapes, one CPU thread, own folders, one trained smoke run, one built book."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ TYPE_CHECKED = [
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
 
+from civilwar import paths  # noqa: E402
 from civilwar.config import RunConfig, make_config  # noqa: E402
 from civilwar.runs import Run  # noqa: E402
 
@@ -74,3 +76,17 @@ def smoke_run(runs_dir: Path, smoke_config: RunConfig) -> Run:
     from civilwar.train import train
 
     return train(smoke_config, "smoke-run", device="cpu", progress=False)
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of the committed book, built strictly from a copy: nothing was run for it. Read them, never write.
+
+    Tests that use it belong to the group "book", so that one worker builds it for all.
+    """
+    from civilwar.publish import build_book
+
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
+    shutil.copy2(paths.repository() / "_config.yml", site)
+    return build_book(site / "book")

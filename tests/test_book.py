@@ -1,7 +1,6 @@
 """The published book: it builds without a warning, asks no other host, and its links lead somewhere."""
 
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,16 +9,9 @@ from bs4 import BeautifulSoup
 
 from civilwar import paths
 from civilwar.config import PRESETS, VARIANTS
-from civilwar.publish import build_book
 
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of the committed book, built strictly from a copy: nothing was run for it."""
-    site = tmp_path_factory.mktemp("site")
-    shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
-    shutil.copy2(paths.repository() / "_config.yml", site)
-    return build_book(site / "book")
+# one worker builds the book, for these tests and for test_browser
+pytestmark = pytest.mark.xdist_group("book")
 
 
 def pages(html: Path) -> dict[Path, BeautifulSoup]:
