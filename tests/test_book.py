@@ -58,6 +58,13 @@ def test_figures_speak_and_carry_their_data(html: Path) -> None:
         assert figure.find("table") or figure.select_one("svg[role=img][aria-label]")
 
 
+def test_references_are_a_list_to_screen_readers(html: Path) -> None:
+    page = BeautifulSoup((html / "references.html").read_text(encoding="utf-8"), "html.parser")
+    roles = [entry.get("role") for entry in page.select(".citation-list > *")]
+    assert len(roles) > 20
+    assert set(roles) == {"listitem"}
+
+
 def test_search_works_offline(html: Path) -> None:
     assert (html / "searchindex.js").stat().st_size > 1000
 
