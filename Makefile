@@ -3,11 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
-.PHONY: reproduce test sweep book lock clean help
+.PHONY: reproduce test browser sweep book lock clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
-	@echo "make test       run every test"
+	@echo "make test       run every test; installs Chromium first where the system lets it"
 	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
@@ -23,7 +23,16 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 reproduce: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli reproduce
 
-test: $(ENVIRONMENT)
+# Chromium and its driver for tests/test_browser.py, from Debian's packages where the system lets us. Never fails: the tests
+# themselves are skipped without a browser, or fail where one is required.
+INSTALL_BROWSER := apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver
+browser: $(ENVIRONMENT)
+	@$(BIN)/python tests/browser.py >/dev/null 2>&1 || { command -v apt-get >/dev/null && { \
+	  [ "$$(id -u)" = 0 ] || become="sudo -n"; \
+	  $$become env DEBIAN_FRONTEND=noninteractive sh -c '$(INSTALL_BROWSER)' </dev/null >/dev/null 2>&1; }; \
+	  $(BIN)/python tests/browser.py || true; }
+
+test: browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy civilwar
