@@ -3,13 +3,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
-.PHONY: reproduce test browser sweep book lock clean help
+.PHONY: reproduce test browser sweep book html serve lock clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
 	@echo "make test       run every test; installs Chromium first where the system lets it"
 	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
+	@echo "make html       render the book as it is committed, into _build/html"
+	@echo "make serve      open the rendered book in a browser; PORT=8000 may be another"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
 	@echo "make clean      remove build/ and _build/"
 
@@ -43,6 +45,19 @@ sweep: $(ENVIRONMENT)
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book
+
+# from scratch, since jupyter-book does not notice changed static files
+html: $(ENVIRONMENT)
+	rm -rf _build
+	$(BIN)/jupyter-book build book/ --warningiserror --keep-going
+
+# the server takes the terminal, so the browser is opened beside it, a moment later
+PORT ?= 8000
+serve: $(ENVIRONMENT)
+	@test -f _build/html/index.html || $(MAKE) html
+	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
+	@(sleep 1; exec $(BIN)/python -m webbrowser http://127.0.0.1:$(PORT)/) </dev/null >/dev/null 2>&1 &
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 lock: $(ENVIRONMENT)
 	$(BIN)/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --strip-extras --no-emit-index-url \

@@ -1,6 +1,13 @@
 """The published book: it builds without a warning, asks no other host, and its links lead somewhere."""
 
+import http.client
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -67,6 +74,43 @@ def test_references_are_a_list_to_screen_readers(html: Path) -> None:
 
 def test_search_works_offline(html: Path) -> None:
     assert (html / "searchindex.js").stat().st_size > 1000
+
+
+def test_make_serve_serves_the_book(html: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # this environment in place of the Makefile's own, and no browser window
+    folder, programs = html.parents[1], Path(sys.executable).parent
+    command = ["make", f"--makefile={paths.repository() / 'Makefile'}", "--old-file=.venv/.installed", "serve"]
+    command += [f"BIN={programs}", f"PORT={port}"]
+    environment = {**os.environ, "BROWSER": "true"}
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{port}/".encode() in server.stdout.readline()
+        assert fetch(port, "/") == (html / "index.html").read_bytes()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
+
+
+def fetch(port: int, page: str, seconds: float = 30) -> bytes:
+    """A page, once the server is up. Raises ConnectionRefusedError where it does not come up."""
+    end = time.monotonic() + seconds
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.request("GET", page)
+            return connection.getresponse().read()
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        finally:
+            connection.close()
 
 
 def rows(table_header: str) -> list[list[str]]:

@@ -25,6 +25,7 @@ TESTED = {
     "jupyter lab": "below, as far as finding its notebooks' kernel",
     "make book": "its recipe below; its parts in test_notebooks and test_book",
     "make sweep": "its recipe below; its parts in test_sweep",
+    "make serve": "its recipe below; the address it serves, in test_book",
 }
 
 
@@ -35,7 +36,9 @@ def test_every_command_has_a_test() -> None:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
 def test_make_knows_the_target(command: str) -> None:
     dry = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True, text=True)
-    wanted = {"test": "-m pytest"} | {name: f"civilwar.cli {name}" for name in ("book", "reproduce", "sweep")}
+    wanted = {"test": "-m pytest", "serve": "-m http.server"} | {
+        name: f"civilwar.cli {name}" for name in ("book", "reproduce", "sweep")
+    }
     assert wanted[command.split()[1]] in dry.stdout
 
 
