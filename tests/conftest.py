@@ -24,6 +24,7 @@ TYPE_CHECKED = [
         "hooks",
         "metrics",
         "model",
+        "moment",
         "optim",
         "prober",
         "rope",
@@ -32,6 +33,8 @@ TYPE_CHECKED = [
     )
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
+
+import browser  # noqa: E402
 
 from civilwar import paths  # noqa: E402
 from civilwar.config import RunConfig, make_config  # noqa: E402
@@ -90,3 +93,11 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
     shutil.copy2(paths.repository() / "_config.yml", site)
     return build_book(site / "book")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
+    """A real browser that reaches no other host; its tests are skipped, or fail on CI, where there is none."""
+    opened = browser.Browser(browser.find_or_skip(), tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

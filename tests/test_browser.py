@@ -31,13 +31,6 @@ each_page = pytest.mark.parametrize("page", pages())
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(browser.find_or_skip(), tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="session")
 def served(html: Path) -> Iterator[str]:
     with browser.serve(html) as address:
         yield address
@@ -89,6 +82,19 @@ def test_formulas_are_set_and_can_be_read_aloud(chromium: Browser, base: str) ->
     assert formulas > 5
     assert chromium.ask("document.querySelectorAll('.math mjx-container mjx-assistive-mml').length") >= formulas
     assert chromium.ask("document.querySelectorAll('mjx-merror').length") == 0
+
+
+def test_a_verdict_leads_to_the_head_that_shows_it(chromium: Browser, base: str) -> None:
+    """Front page, glance, inspector: two clicks from the question to a head."""
+    chromium.open(base, "index.html")
+    link = chromium.ask("document.querySelector('.cw-glance a[href*=\"#layer=\"]').href")
+    wanted = dict(pair.split("=") for pair in link.partition("#")[2].split("&"))
+    chromium.driver.execute_script("document.querySelector('.cw-glance a[href*=\"#layer=\"]').click()")
+    chromium.wait_for("document.querySelector('.cw-inspector')?.dataset.ready === 'true'")
+    opening = f"Layer {wanted['layer']}, query head {wanted['head']} "
+    assert chromium.ask("document.querySelector('.cwi-said').textContent").startswith(opening)
+    assert chromium.ask("document.querySelector('.cwi-bar [name=metric]').value") == wanted["metric"]
+    assert chromium.faults() == []
 
 
 def test_search_finds_pages_offline(chromium: Browser, base: str) -> None:

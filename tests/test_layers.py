@@ -45,6 +45,7 @@ LAYERS = {
     "analysis.kinds": 6.5,
     "analysis.roles": 6.6,
     "estimators": 6.8,
+    "exhibits": 6.8,
     "claims": 7,
     "plan": 2,
     "recording": 5,
@@ -52,7 +53,14 @@ LAYERS = {
     "plots.style": 7.5,
     "plots.kinds": 7.6,
     "plots": 8,
-    "widgets": 8,
+    "widgets": 8.5,
+    "widgets.bundle": 0,
+    "widgets.measures": 0,
+    "widgets.pack": 0,
+    "widgets.static": 8.6,
+    "widgets.picture": 8.6,
+    "moment": 8.7,
+    "widgets.inspector": 8.8,
     "notebook": 9,
     "ledger": 9.5,
     "publish": 9,
@@ -82,7 +90,7 @@ WITHOUT_TORCH = (
     "plots",
     "widgets",
 )
-WITHOUT_TORCH += ("notebook", "ledger", "publish", "cli")
+WITHOUT_TORCH += ("exhibits", "notebook", "ledger", "publish", "cli")
 
 
 def modules() -> dict[str, Path]:

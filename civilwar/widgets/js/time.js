@@ -1,0 +1,87 @@
+// Time: the measure of all heads of the layer over training, the selected one on top, the null as a band, the step as a cursor.
+
+function timeView(context) {
+  const { data, store } = context;
+  const { meta } = data;
+  const [width, height] = [430, 250];
+  const box = { left: 46, right: width - 10, top: 12, bottom: height - 36 };
+  const x = scale([0, meta.last_step], [box.left, box.right]);
+  const measureOf = (metric) => data.measures.get(metric) ?? data.measures.get(meta.default);
+  const rows = () => {
+    const { layer, metric } = store.state;
+    const measure = measureOf(metric);
+    const owners = measure.owner === "kv_head" ? meta.n_kv_heads : meta.n_query_heads;
+    const found = [["step", "layer", measure.owner, measure.key]];
+    meta.clocks[measure.clock].forEach((step, tick) => {
+      for (let owner = 0; owner < owners; owner++) found.push([step, layer, owner, data.at(measure.key, tick, layer, owner)]);
+    });
+    return found;
+  };
+  const { picture, note, heading } = panel(context, { name: "time", title: "Over training", width, height, rows });
+  const fixed = svg(picture, "g");
+  const cursor = svg(picture, "line", { y1: box.top, y2: box.bottom, class: "cwi-cursor" });
+  const dot = svg(picture, "circle", { r: 4, class: "cwi-dot" });
+  let y;
+
+  const draw = ({ layer, head, metric }) => {
+    const measure = measureOf(metric);
+    const extent = data.extent(measure);
+    const pad = (extent[1] - extent[0]) * 0.04;
+    const range = [extent[0] - pad, extent[1] + pad];
+    y = scale(range, [box.bottom, box.top]);
+    fixed.replaceChildren();
+    axes(fixed, x, y, box, { x: "step", y: measure.unit ? `${measure.label} (${measure.unit})` : measure.label, xRange: [0, meta.last_step], yRange: range });
+    if (measure.null) band(fixed, measure, layer);
+    const steps = meta.clocks[measure.clock];
+    const owners = measure.owner === "kv_head" ? meta.n_kv_heads : meta.n_query_heads;
+    const chosen = data.owner(measure, head);
+    const order = [...Array(owners).keys()].sort((a, b) => (a === chosen) - (b === chosen));
+    for (const owner of order) {
+      const values = steps.map((_, tick) => data.at(measure.key, tick, layer, owner));
+      const kvHead = measure.owner === "kv_head" ? owner : data.kvHead(owner);
+      svg(fixed, "path", { d: path(steps, values, x, y), fill: "none", stroke: meta.kv_colors[kvHead], class: owner === chosen ? "cwi-line cwi-chosen" : "cwi-line" });
+    }
+    heading.textContent = `Layer ${layer}: ${measure.label} over training`;
+    const whose = measure.owner === "kv_head" ? `KV head ${chosen}, which query head ${head} reads` : `query head ${head} of KV head ${data.kvHead(head)}`;
+    note.textContent = `Thick: ${whose}. Colours: KV heads.${measure.null ? ` Grey: ${measure.null.says}.` : ""} ${measure.says}`;
+    picture.setAttribute("aria-label", `${measure.label} of every head of layer ${layer} over ${meta.last_step} steps. The step slider moves the cursor.`);
+  };
+
+  const band = (parent, measure, layer) => {
+    const steps = meta.clocks[measure.null.clock];
+    const low = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 0));
+    const high = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 1));
+    if (low.some(Number.isNaN)) return;
+    // a null of one moment holds throughout, and any null holds until the next
+    const at = [...steps, meta.last_step];
+    const there = (values) => [...values, values.at(-1)];
+    const edge = path([...at, ...at.toReversed()], [...there(high), ...there(low).toReversed()], x, y);
+    svg(parent, "path", { d: `${edge}Z`, class: "cwi-band" });
+  };
+
+  const drag = (event) => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
+    store.set({ step: x.invert(point.x) });
+  };
+  picture.addEventListener("pointerdown", (event) => {
+    picture.setPointerCapture(event.pointerId);
+    drag(event);
+  });
+  picture.addEventListener("pointermove", (event) => {
+    if (picture.hasPointerCapture(event.pointerId)) drag(event);
+  });
+
+  return (state, changed) => {
+    if (!changed || ["layer", "head", "metric"].some((field) => changed.has(field))) draw(state);
+    if (changed && !["step", "layer", "head", "metric"].some((field) => changed.has(field))) return;
+    const measure = measureOf(state.metric);
+    const value = data.value(measure, state.step, state.layer, state.head);
+    dress(cursor, null, { x1: x(state.step), x2: x(state.step) });
+    dress(dot, null, {
+      cx: x(data.tickStep(measure.clock, state.step)),
+      cy: Number.isNaN(value) ? 0 : y(value),
+      fill: meta.kv_colors[data.kvHead(state.head)],
+      visibility: Number.isNaN(value) ? "hidden" : "visible",
+    });
+  };
+}

@@ -1,0 +1,132 @@
+"""`HeadInspector` in Python: its state cannot leave the run, and its page carries the state, whatever a run is called."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from traitlets import TraitError
+
+from civilwar.runs import Run
+from civilwar.widgets import bundle, static
+from civilwar.widgets.inspector import HeadInspector
+from civilwar.widgets.pack import unpack
+
+
+@pytest.fixture(scope="module")
+def inspector(smoke_run: Run) -> HeadInspector:
+    return HeadInspector(smoke_run, layer=1, query_head=2, step=3, metric="entropy_normalised")
+
+
+def test_it_opens_where_it_was_told_to(inspector: HeadInspector, smoke_run: Run) -> None:
+    state = (inspector.layer, inspector.query_head, inspector.step, inspector.metric, inspector.text, inspector.query)
+    assert state == (1, 2, 3, "entropy_normalised", 0, -1)
+    assert HeadInspector(smoke_run).step == smoke_run.config.train.steps
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "said"),
+    [
+        ("layer", 99, "0 to"),
+        ("query_head", -1, "0 to"),
+        ("step", 10**6, "0 to"),
+        ("text", 7, "0 to 1"),
+        ("query", -2, "-1 to"),
+        ("metric", "loudness", "expected one of norm_mean"),
+    ],
+)
+def test_a_state_outside_the_run_is_refused(inspector: HeadInspector, trait: str, value: Any, said: str) -> None:
+    before = getattr(inspector, trait)
+    with pytest.raises((ValueError, TraitError), match=said):
+        setattr(inspector, trait, value)
+    assert getattr(inspector, trait) == before
+    with pytest.raises((ValueError, TraitError), match=said):
+        HeadInspector(inspector._payload, **{trait: value})
+
+
+def test_an_unknown_view_is_refused(smoke_run: Run) -> None:
+    with pytest.raises(ValueError, match="map, time, pattern, plane, gain"):
+        HeadInspector(smoke_run, views=("map", "sound"))
+
+
+def test_a_reader_gets_the_patterns_of_the_layer_asked_for(
+    inspector: HeadInspector, smoke_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[dict[str, Any], list[bytes]]] = []
+    monkeypatch.setattr(inspector, "send", lambda content, buffers: sent.append((content, buffers)))
+    inspector._answer(inspector, {"kind": "layer", "layer": 1}, [])
+    inspector._answer(inspector, {"kind": "something else"}, [])
+    [(content, [block])] = sent
+    assert content == {"kind": "layer", "layer": 1}
+    _, arrays = unpack(block)
+    assert (arrays["pattern"] == smoke_run.array("patterns")["pattern"][:, :, 1]).all()
+
+
+def test_the_page_s_element_holds_the_state(inspector: HeadInspector) -> None:
+    element = BeautifulSoup(inspector.to_html("<p>still</p>"), "html.parser").div
+    assert element is not None
+    data = {name: value for name, value in element.attrs.items() if name.startswith("data-")}
+    assert data == {
+        "data-run": "smoke-run",
+        "data-views": "map time pattern plane gain",
+        "data-step": "3",
+        "data-layer": "1",
+        "data-head": "2",
+        "data-metric": "entropy_normalised",
+        "data-text": "0",
+        "data-query": "-1",
+    }
+    assert element.p is not None
+
+
+def test_a_name_cannot_break_out_of_page_or_script(inspector: HeadInspector, tmp_path: Any) -> None:
+    name = "a\"><script>alert(1)</script>'"
+    page = BeautifulSoup(static.element(name, {"step": 0}), "html.parser")
+    assert page.script is None
+    assert page.div is not None
+    assert page.div["data-run"] == name
+
+    from dataclasses import replace
+
+    quoted = 'x"); alert(1); ("'
+    renamed = replace(inspector._payload, meta=inspector._payload.meta | {"name": quoted})
+    files = static.write_scripts(renamed, tmp_path)
+    assert {file.name for file in files} == {"core.js", *(f"layer-{i:02d}.js" for i in range(renamed.meta["n_layers"]))}
+    assert files[0].read_text().startswith('civilwarInspector("x\\"); alert(1); (\\"/core","')
+
+
+@pytest.mark.parametrize("metric", ["norm_mean", "entropy_normalised", "kind"])
+def test_the_still_picture_shows_the_same_state(smoke_run: Run, metric: str) -> None:
+    inspector = HeadInspector(smoke_run, layer=1, query_head=2, step=3, metric=metric)
+    left, right = inspector.still().axes
+    assert "step 3" in left.get_title()
+    assert "layer 1, query head 2" in right.get_title()
+    assert [line.get_xdata()[0] for line in right.lines][-1] == 3
+    # one cell a head, and the frame of the selected one
+    model = smoke_run.config.model
+    assert len(left.patches) == model.n_layers * model.n_query_heads + 1
+    assert (left.patches[-1].get_x(), left.patches[-1].get_y()) == pytest.approx((2 - 0.47, 1 - 0.46))
+    assert "layer 1, query head 2" in inspector.description()
+
+
+def test_the_two_bundles_are_what_their_places_can_load() -> None:
+    module, script = bundle.module(), bundle.script()
+    assert "export default { render }" in module
+    # a classic script has neither, and a page opened from a file may load no modules
+    assert not any(line.startswith(("export ", "import ")) for line in script.splitlines())
+    for part in (*bundle.PARTS, "kernel", "page"):
+        source = (bundle.FOLDER / "js" / f"{part}.js").read_text(encoding="utf-8")
+        assert (source in module) == (part != "page")
+        assert (source in script) == (part != "kernel")
+
+
+def test_markup_never_enters_as_markup() -> None:
+    for text in (bundle.module(), bundle.script()):
+        assert not any(
+            way in text for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
+        )
+
+
+def test_patterns_stay_what_they_are(inspector: HeadInspector) -> None:
+    assert inspector._payload.patterns is not None
+    assert inspector._payload.patterns.dtype == np.uint8

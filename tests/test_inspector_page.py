@@ -1,0 +1,296 @@
+"""The inspector in a real browser: every control moves its view, an address restores it, and no token's text can act."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import browser
+import numpy as np
+import pytest
+from browser import Browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from synthetic import Truth, keys_like, make_synthetic_config, write_run
+
+from civilwar.widgets import bundle, static
+from civilwar.widgets.inspector import HeadInspector
+from civilwar.widgets.payload import Payload, of_run
+
+pytestmark = pytest.mark.xdist_group("book")
+
+LAST, LAYERS, HEADS = 40, 3, 8
+HOSTILE = [
+    "<script>window.attacked = 1</script>",
+    "<img src=x onerror='window.attacked = 1'>",
+    "</script></text></svg></div><h1>",
+    "\u202egnihtyna",
+    "\x00\x1b[31m",
+    "\n",
+    " javascript:attacked()",
+    "&lt;b&gt;",
+    '"><svg onload=attacked()>',
+    "\ud83d\ude00",
+]
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Inspector</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<link rel="stylesheet" href="inspector.css"></head><body><main><h1>Heads</h1>{element}</main>
+<script defer src="inspector.js"></script></body></html>"""
+READY = "document.querySelector('.cw-inspector').dataset.ready === 'true'"
+
+
+@pytest.fixture(scope="module")
+def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
+    random = np.random.default_rng(1)
+    config = make_synthetic_config(n_layers=LAYERS, steps=LAST)
+    n = len(config.snapshot_steps())
+    truth = Truth(
+        gain=1 + np.linspace(0, 1, LAST + 1)[:, None, None] * random.uniform(-0.4, 0.6, size=(LAYERS, 16)),
+        energy=keys_like(random, (LAST + 1, LAYERS, 4, 16)),
+        entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, LAYERS, HEADS)),
+        separator_mass=random.uniform(0, 0.9, size=(n, 4, LAYERS, HEADS)),
+    )
+    made = of_run(write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth))
+    n_tokens = len(made.meta["texts"][0]["tokens"])
+    hostile = (HOSTILE * 2)[:n_tokens]
+    made.meta["texts"][1]["tokens"] = hostile
+    assert made.patterns is not None
+    return replace(made, patterns=random.integers(0, 256, size=made.patterns.shape, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def site(payload: Payload, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    static.write_scripts(payload, folder / "inspector")
+    (folder / "inspector.js").write_text(bundle.script(), encoding="utf-8")
+    (folder / "inspector.css").write_text(bundle.style(), encoding="utf-8")
+    inspector = HeadInspector(payload, layer=1, query_head=2, step=20)
+    (folder / "page.html").write_text(
+        PAGE.format(element=inspector.to_html("<p id='still'>still</p>")), encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    with browser.serve(site) as address:
+        yield address
+
+
+@pytest.fixture(params=["http", "file"])
+def base(request: pytest.FixtureRequest, served: str, site: Path) -> str:
+    return served if request.param == "http" else f"{site.as_uri()}/"
+
+
+def open_at(chromium: Browser, base: str, address: str = "", width: int = 1440) -> None:
+    chromium.open(base, f"page.html{address}", width)
+    chromium.wait_for(READY)
+    chromium.wait_for("!document.querySelector('.cwi-waiting')")
+
+
+def said(chromium: Browser) -> str:
+    return str(chromium.ask("document.querySelector('.cwi-said').textContent"))
+
+
+def views(chromium: Browser) -> dict[str, str]:
+    """What each view shows, as markup: it differs where the picture differs."""
+    names = bundle.VIEWS
+    return {name: str(chromium.ask(f"document.querySelector('.cwi-{name} svg').outerHTML")) for name in names}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def choose(chromium: Browser, name: str, value: Any) -> None:
+    """As a reader would: set the control, let it say so."""
+    script = """const [name, value] = arguments;
+    const control = document.querySelector(`.cwi-bar [name=${name}]`);
+    control.value = value;
+    control.dispatchEvent(new Event(control.type === 'range' ? 'input' : 'change', {bubbles: true}));"""
+    chromium.driver.execute_script(script, name, value)
+    chromium.wait_for("!document.querySelector('.cwi-waiting')")
+
+
+def test_it_opens_in_its_preset_state_and_replaces_the_still_picture(
+    chromium: Browser, base: str, payload: Payload
+) -> None:
+    open_at(chromium, base)
+    assert said(chromium).startswith("Layer 1, query head 2 (KV head 1) at step 20:")
+    norm = payload.arrays["norm_mean"][20, 1, 1]
+    assert f"key norm {norm:.{1 if norm >= 10 else 2}f}" in said(chromium)
+    assert chromium.ask("document.getElementById('still')") is None
+    assert chromium.faults() == []
+
+
+def test_an_address_restores_the_state_and_follows_it(chromium: Browser, base: str) -> None:
+    open_at(chromium, base, "#layer=2&head=5&step=8&metric=separator&text=1")
+    assert said(chromium).startswith("Layer 2, query head 5 (KV head 2) at step 8:")
+    choose(chromium, "layer", 0)
+    chromium.wait_for("location.hash === '#layer=0&head=5&step=8&metric=separator&text=1'")
+    chromium.driver.execute_script("location.hash = '#layer=1&head=7'")
+    chromium.wait_for("document.querySelector('.cwi-said').textContent.startsWith('Layer 1, query head 7')")
+    assert chromium.faults() == []
+
+
+@pytest.mark.parametrize(
+    "address", ["#layer=99&head=-4&step=abc&metric=nothing&text=9&query=1e9", "#elsewhere", "#layer="]
+)
+def test_an_address_from_elsewhere_cannot_break_it(chromium: Browser, served: str, address: str) -> None:
+    open_at(chromium, served, address)
+    assert said(chromium).startswith("Layer ")
+    assert "undefined" not in said(chromium)
+    assert chromium.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "moves"),
+    [
+        ("step", 0, {"map", "time", "pattern", "plane", "gain"}),
+        ("layer", 0, {"map", "time", "pattern", "plane", "gain"}),
+        ("head", 6, {"map", "time", "pattern", "plane", "gain"}),
+        ("metric", "entropy_normalised", {"map", "time"}),
+        ("metric", "kind", {"map"}),
+        ("text", 1, {"pattern"}),
+    ],
+)
+def test_every_control_moves_its_views_and_no_other(
+    chromium: Browser, served: str, control: str, value: Any, moves: set[str]
+) -> None:
+    open_at(chromium, served)
+    before = views(chromium)
+    choose(chromium, control, value)
+    assert changed(before, views(chromium)) == moves
+    assert chromium.faults() == []
+
+
+def test_the_map_is_walked_with_arrow_keys_and_clicked(chromium: Browser, served: str) -> None:
+    open_at(chromium, served)
+    selected = chromium.driver.find_element(By.CSS_SELECTOR, ".cwi-cell[aria-selected=true]")
+    selected.send_keys(Keys.ARROW_DOWN)
+    chromium.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert said(chromium).startswith("Layer 2, query head 3 ")
+    chromium.driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    assert said(chromium).startswith("Layer 2, query head 3 ")  # the last layer
+    chromium.driver.find_elements(By.CSS_SELECTOR, ".cwi-cell")[0].click()
+    assert said(chromium).startswith("Layer 0, query head 0 ")
+
+
+def test_the_step_is_dragged_played_and_paused(chromium: Browser, served: str) -> None:
+    open_at(chromium, served)
+    drag = """const svg = document.querySelector('.cwi-time svg'), box = svg.getBoundingClientRect();
+    svg.dispatchEvent(new PointerEvent('pointerdown', {pointerId: 1, clientX: box.right - 1, clientY: box.top + 50}));"""
+    # a made-up pointer cannot be captured
+    chromium.driver.execute_script("SVGElement.prototype.setPointerCapture = () => {};" + drag)
+    assert f"at step {LAST}:" in said(chromium)
+    play = chromium.driver.find_element(By.CSS_SELECTOR, ".cwi-play")
+    play.click()
+    chromium.wait_for("/at step ([5-9]|[12][0-9]):/.test(document.querySelector('.cwi-said').textContent)")
+    play.click()
+    assert play.text == "Play"
+    at_rest = said(chromium)
+    chromium.driver.execute_async_script("setTimeout(arguments[0], 300)")
+    assert said(chromium) == at_rest
+
+
+def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, payload: Payload) -> None:
+    open_at(chromium, served, "#step=19")
+    buttons = chromium.driver.find_elements(By.CSS_SELECTOR, ".cwi-text button")
+    buttons[3].click()
+    assert payload.patterns is not None
+    tick = payload.clocks[payload.meta["pattern_clock"]].index(16)  # the last snapshot before step 19
+    weights = payload.patterns[tick, 0, 1, 2, 6:10] / 255
+    best = int(weights.argmax())
+    prose = chromium.ask("[...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent")
+    assert f"looks most at token {best}," in prose
+    assert f"{weights[best]:.2f}" in prose
+    buttons[3].send_keys(Keys.ARROW_LEFT)
+    assert chromium.ask("document.activeElement.getAttribute('aria-pressed')") == "true"
+    assert chromium.ask("document.activeElement.getAttribute('aria-label')").startswith("token 2,")
+
+
+def test_hovering_a_weight_says_it(chromium: Browser, served: str, payload: Payload) -> None:
+    open_at(chromium, served, "#step=19")
+    hover = """const svg = document.querySelector('.cwi-pattern svg');
+    const at = new DOMPoint(66 + 1.5 * 10, 66 + 4.5 * 10).matrixTransform(svg.getScreenCTM());
+    svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));
+    return [...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent"""
+    assert payload.patterns is not None
+    tick = payload.clocks[payload.meta["pattern_clock"]].index(16)
+    weight = payload.patterns[tick, 0, 1, 2, 4 * 5 // 2 + 1] / 255
+    assert f"gives {weight:.2f} " in chromium.driver.execute_script(hover)
+
+
+def test_hostile_tokens_are_text(chromium: Browser, base: str) -> None:
+    open_at(chromium, base, "#text=1")
+    assert chromium.ask("window.attacked") is None
+    assert chromium.ask("document.querySelectorAll('.cwi :is(script, img, h1)').length") == 0
+    shown = chromium.ask("[...document.querySelectorAll('.cwi-text button')].map(button => button.textContent)")
+    assert shown[0] == HOSTILE[0].replace(" ", "\u2423")
+    assert "\u202e" not in "".join(shown)
+    assert "U+202E" in shown[3]
+    assert "U+0000" in shown[4]
+    assert shown[5] == "\u21b5"
+    assert shown[6].startswith("\u2423javascript")
+    assert chromium.faults() == []
+
+
+def test_every_view_can_be_taken_away(chromium: Browser, served: str) -> None:
+    open_at(chromium, served, "#text=1")
+    # what would be saved is caught on its way to the disk
+    catch = """window.saved = [];
+    URL.createObjectURL = block => { window.saved.push(block); return 'blob:none'; };
+    HTMLAnchorElement.prototype.click = function () { window.saved.at(-1).file = this.download; };
+    for (const button of document.querySelectorAll('.cwi-save button')) button.click();
+    const done = arguments[0];
+    Promise.all(window.saved.map(async block => [block.file, block.type, await block.text()])).then(done);"""
+    saved = {name: (kind, text) for name, kind, text in chromium.driver.execute_async_script(catch)}
+    assert set(saved) == {
+        f"synthetic_{view}_layer1_head2_step20.{ending}" for view in bundle.VIEWS for ending in ("svg", "csv")
+    }
+    parse = """return arguments[0].map(text => {
+        const page = new DOMParser().parseFromString(text, 'image/svg+xml');
+        return [page.querySelector('parsererror')?.textContent ?? '', page.querySelectorAll('script, foreignObject').length];
+    })"""
+    pictures = [text for name, (_, text) in saved.items() if name.endswith("svg")]
+    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(bundle.VIEWS)
+    table = saved["synthetic_map_layer1_head2_step20.csv"][1].split("\r\n")
+    assert table[0] == "step,layer,query_head,kv_head,norm_mean"
+    assert len(table) == 1 + LAYERS * HEADS + 1
+    assert saved["synthetic_pattern_layer1_head2_step20.csv"][1].count("\r\n") == 1 + 16 * 17 // 2
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_it_fits_and_axe_finds_nothing_serious(chromium: Browser, served: str, width: int) -> None:
+    for address in ("", "#metric=kind&text=1"):
+        open_at(chromium, served, address, width)
+        assert chromium.overflow() <= 0  # below 0 by a scroll bar
+        assert chromium.violations() == []
+
+
+def test_without_its_data_the_still_picture_stays(chromium: Browser, site: Path, tmp_path: Path) -> None:
+    for name in ("inspector.js", "inspector.css", "page.html"):
+        (tmp_path / name).write_bytes((site / name).read_bytes())
+    chromium.open(f"{tmp_path.as_uri()}/", "page.html")
+    chromium.driver.execute_async_script("setTimeout(arguments[0], 500)")
+    assert chromium.ask("document.getElementById('still').textContent") == "still"
+
+
+def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload, tmp_path: Path) -> None:
+    """As `HeadInspector.from_model` gives it: no kinds, no nulls, one step."""
+    measures = [entry | {"null": None, "clock": "moment"} for entry in payload.meta["measures"][:2]]
+    meta = payload.meta | {"measures": measures, "kinds": [], "last_step": 0, "name": "moment"}
+    meta |= dict.fromkeys(("pattern_clock", "gain_clock", "energy_clock"), "moment")
+    cut = {name: payload.arrays[name][:1] for name in ("norm_mean", "entropy_normalised", "gain", "energy")}
+    cut |= {name: payload.arrays[name] for name in ("rank", "wavelength", "golden")}
+    assert payload.patterns is not None
+    moment = Payload(meta, cut, payload.patterns[:1], {"moment": [0]})
+    static.write_scripts(moment, tmp_path / "inspector")
+    (tmp_path / "inspector.js").write_text(bundle.script(), encoding="utf-8")
+    (tmp_path / "inspector.css").write_text(bundle.style(), encoding="utf-8")
+    page = HeadInspector(moment, views=("map", "pattern", "gain")).to_html()
+    (tmp_path / "page.html").write_text(PAGE.format(element=page), encoding="utf-8")
+    open_at(chromium, f"{tmp_path.as_uri()}/")
+    assert said(chromium).startswith("Layer 0, query head 0 (KV head 0) at step 0: key norm ")
+    assert chromium.ask("document.querySelectorAll('.cwi-panel').length") == 3
+    assert chromium.faults() == []

@@ -1,0 +1,125 @@
+"""One moment of a model that has no run: ours and transformers', with the numbers that their own attention gives."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
+
+from civilwar import metrics, rope
+from civilwar.config import make_config
+from civilwar.model import Decoder
+from civilwar.moment import LONGEST, of_model
+from civilwar.widgets.inspector import HeadInspector
+
+WORDS = ["the", "key", "to", "cabinets", ".", "is", "on", "table"]
+TEXT = "the key to the cabinets is on the table ."
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="."))
+    made.pre_tokenizer = Whitespace()
+    return made
+
+
+@pytest.fixture(scope="module")
+def ours() -> Decoder:
+    torch.manual_seed(0)
+    config = make_config("smoke", "shuffled_rope")
+    model = Decoder(config.model, config.seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("k_norm.weight"):
+                parameter.uniform_(0.5, 1.5)
+    return model
+
+
+@pytest.fixture(scope="module")
+def qwen() -> nn.Module:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=32,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attn_implementation="eager",
+    )
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(config)
+
+
+def test_our_model_s_heads(ours: Decoder, tokenizer: Tokenizer) -> None:
+    payload = of_model(ours, tokenizer, [TEXT, "the key"])
+    model = make_config("smoke").model
+    assert payload.arrays["norm_mean"].shape == (1, model.n_layers, model.n_kv_heads)
+    gain = torch.stack([m.weight for n, m in ours.named_modules() if n.endswith("k_norm")])
+    assert payload.arrays["gain"][0] == pytest.approx(gain.detach().numpy(), rel=1e-5)
+    # norm^2 = sum_j g_j^2 E_j, of each text's mean squared norm; close to the mean norm
+    implied = np.sqrt(np.einsum("ld,lkd->lk", payload.arrays["gain"][0] ** 2, payload.arrays["energy"][0]))
+    assert payload.arrays["norm_mean"][0] == pytest.approx(implied, rel=0.05)
+    assert (payload.arrays["rank"] == rope.dimension_ranks(make_config("smoke", "shuffled_rope").model, 0)).all()
+    assert payload.arrays["wavelength"] == pytest.approx(rope.wavelengths(model), rel=1e-3)
+    assert payload.meta["texts"][0]["tokens"] == TEXT.split()
+    assert payload.meta["texts"][0]["separator"] == [False] * 9 + [True]
+
+
+def test_transformers_attention_is_taken_as_it_is(qwen: nn.Module, tokenizer: Tokenizer) -> None:
+    qwen.train()
+    payload = of_model(qwen, tokenizer, [TEXT])
+    assert qwen.training
+    qwen.eval()
+    ids = torch.tensor([tokenizer.encode(TEXT).ids])
+    with torch.no_grad():
+        attention = torch.stack([a[0] for a in qwen(ids, output_attentions=True).attentions])
+    n = ids.shape[1]
+    row, column = np.tril_indices(n)
+    expected = (attention.numpy()[..., row, column] * 255).round()
+    assert payload.patterns is not None
+    assert np.abs(payload.patterns[0, 0] - expected).max() <= 1
+    assert payload.arrays["max_weight"][0] == pytest.approx(metrics.largest_weight(attention).mean(-1).numpy())
+    # transformers turns (i, i + d_head / 2)
+    assert payload.arrays["rank"][0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_the_inspector_shows_the_three_views_of_a_moment(qwen: nn.Module, tokenizer: Tokenizer) -> None:
+    inspector = HeadInspector.from_model(qwen, tokenizer, [TEXT], layer=1)
+    assert inspector.views == ["map", "pattern", "gain"]
+    assert (inspector.layer, inspector.step) == (1, 0)
+    with pytest.raises(ValueError, match="0 to 1"):
+        inspector.layer = 2
+    assert len(inspector.still().axes) == 2
+
+
+def test_a_long_text_is_cut(qwen: nn.Module, tokenizer: Tokenizer) -> None:
+    payload = of_model(qwen, tokenizer, ["the key " * LONGEST])
+    assert len(payload.meta["texts"][0]["tokens"]) == LONGEST
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["key"], [TEXT, "key"]])
+def test_less_than_two_tokens_are_refused(qwen: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="two tokens or more"):
+        of_model(qwen, tokenizer, texts)
+
+
+def test_a_model_that_gives_no_attention_is_refused(tokenizer: Tokenizer) -> None:
+    class Silent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(8, 8)
+            self.q_norm, self.k_norm = nn.RMSNorm(4), nn.RMSNorm(4)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            x = self.embedding(ids).unflatten(-1, (2, 4))
+            return self.q_norm(x) + self.k_norm(x)
+
+    with pytest.raises(ValueError, match="Silent gives no attention"):
+        of_model(Silent(), tokenizer, [TEXT])
+    with pytest.raises(ValueError, match="q_norm"):
+        of_model(nn.Linear(2, 2), tokenizer, [TEXT])

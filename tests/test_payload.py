@@ -1,0 +1,122 @@
+"""A run as the inspector's data: the numbers that were recorded, heads told apart, and nothing where nothing is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_run
+
+from civilwar import taxonomy
+from civilwar.config import RunConfig
+from civilwar.files import sha256, write_json
+from civilwar.recording import LEFT_OUT, slim
+from civilwar.runs import Records, Run
+from civilwar.widgets.measures import DEFAULT, MEASURES
+from civilwar.widgets.pack import unpack
+from civilwar.widgets.payload import Payload, of_run, permuted_gain_band
+
+LAST = 40
+
+
+def truth_of(config: RunConfig) -> Truth:
+    random = np.random.default_rng(0)
+    n, model = len(config.snapshot_steps()), config.model
+    growth = np.linspace(0, 1, LAST + 1)[:, None, None]
+    return Truth(
+        gain=1 + growth * random.uniform(-0.4, 0.6, size=(model.n_layers, model.d_head)),
+        energy=keys_like(random, (LAST + 1, model.n_layers, model.n_kv_heads, model.d_head)),
+        entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, model.n_layers, model.n_query_heads)),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    config = make_synthetic_config(n_layers=3, steps=LAST)
+    return write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth_of(config))
+
+
+@pytest.fixture(scope="module")
+def payload(run: Run) -> Payload:
+    return of_run(run)
+
+
+def test_every_measure_is_there_with_its_null(payload: Payload) -> None:
+    assert [entry["key"] for entry in payload.meta["measures"]] == [measure.key for measure in MEASURES]
+    assert payload.meta["default"] == DEFAULT
+    for entry in payload.meta["measures"]:
+        values, null = payload.arrays[entry["key"]], payload.arrays[f"null_{entry['key']}"]
+        assert len(values) == len(payload.clocks[entry["clock"]])
+        assert null.shape == (len(payload.clocks[entry["null"]["clock"]]), 3, 2)
+        assert (null[..., 0] <= null[..., 1]).all()
+
+
+def test_values_are_the_recorded_ones_by_head(run: Run, payload: Payload) -> None:
+    norms = run.table("step_kv_heads").set_index(["step", "layer", "kv_head"])["norm_mean"]
+    for step, layer, kv_head in ((0, 0, 0), (17, 2, 3), (LAST, 1, 2)):
+        assert payload.arrays["norm_mean"][step, layer, kv_head] == pytest.approx(norms[step, layer, kv_head])
+    entropy = run.table("probe_query_heads").groupby(["step", "layer", "query_head"])["entropy_normalised"].mean()
+    snapshots = run.config.snapshot_steps()
+    assert payload.arrays["entropy_normalised"].shape == (len(snapshots), 3, 8)
+    assert payload.arrays["entropy_normalised"][4, 2, 7] == pytest.approx(entropy[snapshots[4], 2, 7])
+
+
+def test_kinds_are_the_taxonomy_s(run: Run, payload: Payload) -> None:
+    labelled = taxonomy.labels(run).set_index(["layer", "query_head"])
+    for layer, head in np.ndindex(3, 8):
+        assert taxonomy.KINDS[payload.arrays["kind"][-1, layer, head]] == labelled["kind"][layer, head]
+        assert payload.arrays["certainty"][layer, head] == labelled["certainty"][layer, head]
+
+
+def test_the_norm_s_null_holds_heads_that_are_not_aligned(run: Run) -> None:
+    steps, band = permuted_gain_band(run)
+    norms = run.table("step_kv_heads").pivot(index="step", columns=["layer", "kv_head"], values="norm_mean")
+    inside = [
+        (low <= norms.loc[step, layer]) & (norms.loc[step, layer] <= high)
+        for step, rows in zip(steps, band, strict=True)
+        for layer, (low, high) in enumerate(rows)
+        if step > 0
+    ]
+    # energies are drawn without regard to the gain, so about 95% of heads lie in the band
+    assert 0.85 < np.mean(inside) < 1
+
+
+def test_a_flat_gain_leaves_a_norm_no_room(run: Run) -> None:
+    steps, band = permuted_gain_band(run)
+    assert steps[0] == 0
+    assert band[0] == pytest.approx(flat_norm(run.config), rel=1e-5)
+
+
+def test_what_travels_is_what_was_gathered(payload: Payload) -> None:
+    meta, arrays = unpack(payload.core)
+    assert meta["clocks"] == payload.clocks
+    assert set(arrays) == set(payload.arrays)
+    assert payload.patterns is not None
+    _, layer = unpack(payload.layer(2))
+    assert (layer["pattern"] == payload.patterns[:, :, 2]).all()
+
+
+def test_a_slim_run_has_no_patterns_and_fewer_moments(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "slim"
+    folder.mkdir()
+    kept: Records = slim(run)
+    kept.write(folder)
+    (folder / "probe.json").write_text((run.path / "probe.json").read_text())
+    files = {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(folder.rglob("*.*"))}
+    write_json(folder / "manifest.json", run.manifest | {"left_out": LEFT_OUT, "files": files})
+    thin = of_run(Run(folder))
+    assert "pattern_clock" not in thin.meta
+    assert len(thin.clocks[thin.meta["kind_clock"]]) == len(set(run.config.moments().values()))
+    with pytest.raises(ValueError, match="slim"):
+        thin.layer(0)
+
+
+@pytest.mark.parametrize("variant", ["frozen", "none"])
+def test_a_model_without_a_learned_gain_has_nothing_golden(tmp_path: Path, variant: str) -> None:
+    config = make_synthetic_config(n_layers=3, steps=LAST, qk_norm=variant)
+    shape = (LAST + 1, 3, config.model.d_head)
+    gain = np.full(shape, np.nan) if variant == "none" else np.ones(shape)
+    norms = np.full((LAST + 1, 3, 4), 4.0)
+    payload = of_run(write_run(tmp_path / variant, config, Truth(gain=gain, norms=norms)))
+    assert payload.arrays["golden"].sum() == 0
+    assert np.isnan(payload.arrays["null_norm_mean"]).all() == (variant == "none")
+    unpack(payload.core)
