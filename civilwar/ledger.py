@@ -4,22 +4,64 @@ import base64
 import html
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import pandas as pd
 from IPython.display import HTML
 from myst_nb import glue as myst_glue
 
 from civilwar.claims import Finding, Verdict, ledger
+from civilwar.exhibits import Exhibit, exhibits
 from civilwar.notebook import csv_link, typographic
 from civilwar.plots.style import VERDICTS
 from civilwar.runs import Run
 
+#: The page with the head inspector, as seen from the ledger's.
+INSPECTOR = "09_inspector.html"
 
-def show_ledger(verdicts: Sequence[Verdict]) -> None:
-    """Display the table of all verdicts, each linked to the figure that shows it; glued as ``picture_ledger``."""
+
+def show_ledger(verdicts: Sequence[Verdict], run: Run) -> None:
+    """Display the table of all verdicts, each linked to the figure and to a head of ``run`` that shows it.
+
+    Glued as ``picture_ledger``; and a short form for other pages as ``picture_glance``.
+    """
+    heads = {exhibit.claim: exhibit for exhibit in exhibits(run)}
+    rows = [_row(verdict, heads.get(verdict.rule.id)) for verdict in verdicts]
     columns = ("Id", "The report says", "Verdict", "Estimate and 95% interval")
-    _show("ledger", "cw-ledger", columns, map(_row, verdicts), ledger(verdicts))
+    _show("ledger", "cw-ledger", columns, rows, ledger(verdicts))
+    myst_glue("picture_glance", HTML(_glance(verdicts, heads)), display=False)
+
+
+def show_exhibits(verdicts: Sequence[Verdict], run: Run) -> None:
+    """Display which head of ``run`` shows which claim, with a link that turns the page's inspector to it."""
+    statements = {verdict.rule.id: verdict.rule.statement for verdict in verdicts}
+    found = exhibits(run)
+    rows = [
+        f"<tr><td>{exhibit.claim}</td><td>{html.escape(statements[exhibit.claim])}</td>"
+        f'<td><a href="#{html.escape(exhibit.address)}">{html.escape(exhibit.chosen)}</a></td></tr>'
+        for exhibit in found
+    ]
+    _show("exhibits", "cw-ledger", ("Id", "The report says", "See"), rows, pd.DataFrame(map(asdict, found)))
+
+
+def _glance(verdicts: Sequence[Verdict], heads: Mapping[str, Exhibit]) -> str:
+    """All verdicts as a list without numbers: claim, verdict, and the head to see."""
+    rows = []
+    for verdict in verdicts:
+        claim, seen = verdict.rule.id, _seen(heads.get(verdict.rule.id), "see")
+        rows.append(
+            f'<li><a href="08_verdicts.html#{claim}">{claim}</a> <span>{html.escape(verdict.rule.statement)}</span> '
+            f"{chip(verdict.verdict)} {seen}</li>"
+        )
+    return f'<ul class="cw-glance">{"".join(rows)}</ul>'
+
+
+def _seen(exhibit: Exhibit | None, text: str) -> str:
+    if exhibit is None:
+        return ""
+    said = f"{text} {exhibit.chosen} for {exhibit.claim} in the head inspector"
+    return f'<a href="{INSPECTOR}#{html.escape(exhibit.address)}" aria-label="{html.escape(said)}">{text}</a>'
 
 
 def _show(name: str, look: str, columns: Sequence[str], rows: Iterable[str], data: pd.DataFrame) -> None:
@@ -41,12 +83,12 @@ def chip(verdict: str) -> str:
     )
 
 
-def _row(verdict: Verdict) -> str:
+def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
     page, figure = verdict.rule.figure
     finding = verdict.headline
     return (
         f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
-        f"<td>{html.escape(verdict.rule.statement)}</td><td>{chip(verdict.verdict)}</td>"
+        f"<td>{html.escape(verdict.rule.statement)}</td><td>{chip(verdict.verdict)}<br>{_seen(exhibit, 'see a head')}</td>"
         f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; {_wanted(finding)}"
         f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
     )

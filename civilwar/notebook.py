@@ -21,6 +21,7 @@ from myst_nb import glue as myst_glue
 from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
 from civilwar.plots.style import INK, use_style
 from civilwar.runs import Run, check_same_config, find_run
+from civilwar.widgets.inspector import HeadInspector
 
 AUTO = "auto"
 #: Under every figure: where the runs' manifests are.
@@ -133,6 +134,29 @@ def show(
     plt.close(figure)
     # displayed and glued at once: a second output would double the page
     myst_glue(f"picture_{name}", page, display=True)
+
+
+def show_inspector(inspector: HeadInspector, name: str) -> None:
+    """Display a head inspector: alive in a kernel, and as an element that the book's script brings to life; glued.
+
+    The widget and the element are two forms of one output: a notebook shows the first, `civilwar.publish` keeps the second.
+    """
+    figure = inspector.still()
+    page = inspector.to_html(_inline_svg(figure, inspector.description()))
+    plt.close(figure)
+    myst_glue(f"picture_{name}", _TwoForms(inspector, f'<div id="{html.escape(name)}">{page}</div>'), display=True)
+
+
+class _TwoForms:
+    """A widget and the HTML that stands for it in a page without a kernel."""
+
+    def __init__(self, widget: HeadInspector, page: str) -> None:
+        self._widget, self._page = widget, page
+
+    def _repr_mimebundle_(self, **options: object) -> tuple[dict[str, object], dict[str, object]]:
+        # anywidget gives None where there is no front end at all
+        data, metadata = self._widget._repr_mimebundle_() or ({}, {})
+        return {**data, "text/html": self._page}, metadata
 
 
 def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2) -> None:

@@ -23,6 +23,9 @@ from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
 from civilwar.runs import Run, open_run
 
+#: How a notebook says that an output is a live widget.
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def phase_notebooks() -> list[Path]:
     """Source notebooks in reading order."""
@@ -35,7 +38,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     executed = papermill.execute_notebook(
         str(source), str(target), parameters=dict(parameters or {}), progress_bar=False, cwd=str(paths.repository())
     )
-    nbformat.write(without_timestamps(executed), target)
+    nbformat.write(without_kernel(without_timestamps(executed)), target)
 
 
 def without_timestamps(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -46,6 +49,18 @@ def without_timestamps(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode
             cell.metadata.pop(key, None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell["id"] = f"injected-parameters-{number}"
+    return notebook
+
+
+def without_kernel(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what needs a live kernel: widgets' state, and outputs' widget form where they have another."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data and data.pop(WIDGET, None) is not None:
+                # the widget's text names its address in memory
+                data["text/plain"] = "HeadInspector"
     return notebook
 
 

@@ -51,10 +51,37 @@ def test_every_link_inside_the_book_resolves(html: Path) -> None:
                 continue
             followed += 1
             there = (file.parent / target).resolve() if target else file
+            # the inspector's addresses are states, not places
+            if "=" in anchor and there in every and every[there].select_one(".cw-inspector[data-run]"):
+                continue
             if not there.exists() or (anchor and there in ids and anchor not in ids[there]):
                 broken.append((file.name, link["href"]))
     assert followed > 50
     assert not broken
+
+
+def test_every_inspector_finds_its_run_s_data(html: Path) -> None:
+    shown = 0
+    for file, page in pages(html).items():
+        for element in page.select(".cw-inspector"):
+            shown += 1
+            assert page.select_one("script[src*='civilwar-inspector.js']"), file
+            assert element.select_one("svg[role=img][aria-label]"), "without JavaScript there is a picture"
+            folder = html / "_static" / "inspector" / str(element["data-run"])
+            assert (folder / "core.js").is_file()
+            assert len(list(folder.glob("layer-*.js"))) > 1
+    assert shown >= 6
+
+
+def test_a_page_with_an_inspector_stays_under_five_megabytes(html: Path) -> None:
+    """The page, the inspector's code, the run's core and one layer's patterns; the theme's own files come on top."""
+    for file, page in pages(html).items():
+        for element in page.select(".cw-inspector"):
+            static = html / "_static"
+            data = static / "inspector" / str(element["data-run"])
+            layers = max(layer.stat().st_size for layer in data.glob("layer-*.js"))
+            code = (static / "civilwar-inspector.js").stat().st_size
+            assert file.stat().st_size + code + (data / "core.js").stat().st_size + layers < 5e6, file
 
 
 def test_figures_speak_and_carry_their_data(html: Path) -> None:

@@ -68,3 +68,24 @@ def test_the_cover_shows_the_middle_layer(tmp_path: Path, smoke_run: Run) -> Non
     image = (tmp_path / "a.png").read_bytes()
     assert image.startswith(b"\x89PNG")
     assert image == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_published_notebook_needs_no_kernel(tmp_path: Path, smoke_run: Run, smoke_corpus: str) -> None:
+    source = next(notebook for notebook in publish.phase_notebooks() if notebook.stem.endswith("inspector"))
+    parameters = {"run": smoke_run.name, "preset": "smoke", "corpus": smoke_corpus}
+    publish.execute(source, tmp_path / source.name, parameters)
+    text = (tmp_path / source.name).read_text(encoding="utf8")
+    assert "widget-view+json" not in text
+    assert "widget-state+json" not in text
+    assert f'data-run=\\"{smoke_run.name}\\"' in text
+
+
+def test_only_outputs_with_another_form_lose_the_widget() -> None:
+    both, alone = ({publish.WIDGET: {"model_id": "1"}, "text/plain": "W(...)"} for _ in range(2))
+    both["text/html"] = "<p>still</p>"
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (both, alone)]
+    notebook = new_notebook(cells=[new_code_cell("w", outputs=outputs)], metadata={"widgets": {"state": {}}})
+    done = publish.without_kernel(notebook)
+    assert "widgets" not in done.metadata
+    assert set(done.cells[0].outputs[0]["data"]) == {"text/html", "text/plain"}
+    assert publish.WIDGET in done.cells[0].outputs[1]["data"]
