@@ -99,6 +99,17 @@ def test_references_are_a_list_to_screen_readers(html: Path) -> None:
     assert set(roles) == {"listitem"}
 
 
+def test_a_page_s_first_use_of_a_term_has_its_definition_in_the_margin(html: Path) -> None:
+    annotated = 0
+    for file, page in pages(html).items():
+        terms = {link["href"].partition("#")[2] for link in page.select("article a.reference:has(> span.std-term)")}
+        notes = [note.strong.get_text() for note in page.select("aside.cw-margin") if note.strong]
+        expected = 0 if file.stem == "glossary" else len(terms)
+        assert len(notes) == len(set(notes)) == expected, file
+        annotated += expected
+    assert annotated > 15
+
+
 def test_search_works_offline(html: Path) -> None:
     assert (html / "searchindex.js").stat().st_size > 1000
 

@@ -294,3 +294,51 @@ def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload
     assert said(chromium).startswith("Layer 0, query head 0 (KV head 0) at step 0: key norm ")
     assert chromium.ask("document.querySelectorAll('.cwi-panel').length") == 3
     assert chromium.faults() == []
+
+
+KERNEL = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Kernel</title><link rel="icon" href="data:,">
+</head><body><div id="here"></div><script type="module">
+import widget from "./widget.js";
+const bytes = async name => new DataView(await (await fetch(name)).arrayBuffer());
+const state = {core: await bytes("core.bin"), views: ["map", "pattern"], step: 20, layer: 1, query_head: 2,
+               metric: "norm_mean", text: 0, query: -1};
+const listeners = {};
+window.saved = 0;
+window.model = {
+  get: name => state[name],
+  set: (name, value) => { state[name] = value; },
+  save_changes: () => { window.saved += 1; },
+  on: (event, listener) => { (listeners[event] ??= []).push(listener); },
+  off: (event, listener) => { listeners[event] = listeners[event].filter(other => other !== listener); },
+  send: async message => {
+    const block = await bytes(`layer-${message.layer}.bin`);
+    listeners["msg:custom"].forEach(listener => listener({kind: "layer", layer: message.layer}, [block]));
+  },
+};
+window.fromPython = (name, value) => { state[name] = value; listeners[`change:${name}`].forEach(listener => listener()); };
+window.left = () => Object.values(listeners).flat().length;
+window.leave = await widget.render({model: window.model, el: document.getElementById("here")});
+window.started = true;
+</script></body></html>"""
+
+
+def test_with_a_kernel_python_and_reader_share_one_state(chromium: Browser, payload: Payload, tmp_path: Path) -> None:
+    """The module that anywidget loads, with a model that does what a kernel's would."""
+    (tmp_path / "widget.js").write_text(bundle.module(), encoding="utf-8")
+    (tmp_path / "core.bin").write_bytes(payload.core)
+    for layer in range(LAYERS):
+        (tmp_path / f"layer-{layer}.bin").write_bytes(payload.layer(layer))
+    (tmp_path / "page.html").write_text(KERNEL, encoding="utf-8")
+    with browser.serve(tmp_path) as address:
+        chromium.open(address, "page.html")
+        chromium.wait_for("window.started && !document.querySelector('.cwi-waiting')")
+        assert chromium.ask("model.get('query')") == 15  # -1 is the last token, and Python may know which
+        choose(chromium, "layer", 2)
+        choose(chromium, "head", 5)
+        assert chromium.ask("[model.get('layer'), model.get('query_head')]") == [2, 5]
+        assert chromium.ask("window.saved") == 3
+        chromium.driver.execute_script("fromPython('step', 4)")
+        assert said(chromium).startswith("Layer 2, query head 5 (KV head 2) at step 4:")
+        chromium.driver.execute_script("leave()")
+        assert chromium.ask("left()") == 0
+        assert chromium.faults() == []
