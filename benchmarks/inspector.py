@@ -94,9 +94,8 @@ def main() -> None:
                     scripts += window.driver.execute_async_script(SCRUB, STEPS)
         finally:
             window.close()
-    print(
-        f"{'first frame after load':<28}{np.median(frames):8.0f} ms  (median of {REPEATS}; {min(frames):.0f} to {max(frames):.0f})"
-    )
+    spread = f"median of {REPEATS}; {min(frames):.0f} to {max(frames):.0f}"
+    print(f"{'first frame after load':<28}{np.median(frames):8.0f} ms  ({spread})")
     for quantile in (50, 95, 99):
         print(
             f"{f'script a step, {quantile}th %':<28}{np.percentile(scripts, quantile):8.1f} ms  (of {len(scripts)} steps)"
