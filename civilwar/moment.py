@@ -19,10 +19,13 @@ from civilwar import metrics
 from civilwar.analysis.gain import GOLDEN_DEVIATIONS
 from civilwar.hooks import QueriesKeys, norm_modules, watch_queries_keys
 from civilwar.plots import style
+from civilwar.tokenizer import is_separator
 from civilwar.widgets.payload import Payload
 
 #: Tokens of a text that are shown; a longer map could not be read.
 LONGEST = 64
+#: What configurations call the longest text a model can take.
+CONTEXTS = ("max_position_embeddings", "context")
 #: What a text can tell of a head without a snapshot's probe: (key, label, whose, sentence).
 MEASURES = (
     ("norm_mean", "key norm", "kv_head", "Mean length of a KV head's keys on the given texts."),
@@ -45,7 +48,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str, /) -> Any:
         """Ids, or something with ``ids``."""
 
-    def decode(self, ids: list[int], /) -> str:
+    def decode(self, ids: list[int], /, *, skip_special_tokens: bool) -> str:
         """The text of ids."""
 
 
@@ -69,8 +72,9 @@ def of_model(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Pa
         model.train(was_training)
     n_query_heads, n_kv_heads = seen[0][0].shape[1], seen[0][1].shape[1]
     d_head = seen[0][1].shape[-1]
-    meta = _about(type(model).__name__, n_layers, n_query_heads, n_kv_heads, d_head)
-    meta["texts"] = [{"tokens": tokens, "separator": [_is_separator(t) for t in tokens]} for _, tokens in coded]
+    context = next((n for name in CONTEXTS if (n := getattr(getattr(model, "config", None), name, None))), None)
+    meta = _about(type(model).__name__, n_layers, n_query_heads, n_kv_heads, d_head, context)
+    meta["texts"] = [{"tokens": tokens, "separator": [is_separator(t) for t in tokens]} for _, tokens in coded]
     payload = Payload(meta, _measures(seen), _triangles([attention for attention, _, _ in seen]), {"moment": [0]})
     payload.arrays |= _gain(model, seen, n_layers, d_head)
     payload.arrays |= _rope(model, n_layers, d_head)
@@ -81,12 +85,8 @@ def _tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[str]]:
     """Ids and what each stands for, from a tokenizers or a transformers tokenizer."""
     encoded = tokenizer.encode(text)
     ids = list(getattr(encoded, "ids", encoded))[:LONGEST]
-    return ids, [tokenizer.decode([i]) for i in ids]
-
-
-def _is_separator(token: str) -> bool:
-    stripped = token.strip()
-    return not any(character.isalnum() for character in stripped) and (bool(stripped) or "\n" in token)
+    # one by one, and special ones too: each stands for itself on the axes
+    return ids, [tokenizer.decode([i], skip_special_tokens=False) for i in ids]
 
 
 @torch.no_grad()
@@ -108,9 +108,27 @@ def _look(
         attention = torch.stack([layer[0].float() for layer in given])
     else:
         attention = torch.stack([_attention(model, event) for event in events])
+    _check_shapes(model, events, ids, attention)
     keys = torch.stack([event.keys[0].transpose(0, 1) for event in events])
     before = torch.stack([event.keys_before_norm[0].transpose(0, 1) for event in events])
     return attention, keys, before
+
+
+def _check_shapes(model: nn.Module, events: list[QueriesKeys], ids: Tensor, attention: Tensor) -> None:
+    """Models disagree on what their norms see; heads taken for positions would look like results."""
+    n_query_heads, n_tokens = attention.shape[1], ids.shape[1]
+    shapes = {tuple(x.shape[:2]) for event in events for x in (event.queries, event.keys) if x.ndim == 4}
+    kv_heads = {event.keys.shape[-2] for event in events if event.keys.ndim == 4}
+    if shapes != {(1, n_tokens)} or any(e.queries.shape[-2] != n_query_heads for e in events):
+        raise ValueError(
+            f"{type(model).__name__}: its q_norm and k_norm have to see [batch, pos, head, d_head], as in Qwen3 and this "
+            f"package's Decoder, with {n_query_heads} query heads; they see {tuple(events[0].queries.shape)} and "
+            f"{tuple(events[0].keys.shape)} for {n_tokens} tokens."
+        )
+    if len(kv_heads) != 1 or n_query_heads % kv_heads.pop():
+        raise ValueError(
+            f"{type(model).__name__}: its query heads do not share its KV heads evenly, alike in all layers."
+        )
 
 
 def _attention(model: nn.Module, event: QueriesKeys) -> Float[Tensor, "query_head query key"]:
@@ -125,7 +143,9 @@ def _attention(model: nn.Module, event: QueriesKeys) -> Float[Tensor, "query_hea
     return metrics.causal_attention(metrics.attention_logits(queries, keys))
 
 
-def _about(name: str, n_layers: int, n_query_heads: int, n_kv_heads: int, d_head: int) -> dict[str, Any]:
+def _about(
+    name: str, n_layers: int, n_query_heads: int, n_kv_heads: int, d_head: int, context: int | None
+) -> dict[str, Any]:
     measures = [
         {"key": key, "label": label, "unit": "", "owner": owner, "says": says, "clock": "moment", "null": None}
         for key, label, owner, says in MEASURES
@@ -136,7 +156,7 @@ def _about(name: str, n_layers: int, n_query_heads: int, n_kv_heads: int, d_head
         "n_query_heads": n_query_heads,
         "n_kv_heads": n_kv_heads,
         "d_head": d_head,
-        "context": LONGEST,
+        "context": context,
         "last_step": 0,
         "kv_colors": [style.kv_head_color(kv_head) for kv_head in range(n_kv_heads)],
         "less": style.LESS,
@@ -212,4 +232,5 @@ def _rope(model: nn.Module, n_layers: int, d_head: int) -> dict[str, np.ndarray]
         base = float(getattr(config, "rope_theta", None) or settings.get("rope_theta", math.nan))
         ranks = np.tile(half, (n_layers, 2))
         wavelength = 2 * math.pi * base ** (2.0 * half / d_head)
-    return {"rank": ranks.astype(np.int32), "wavelength": wavelength}
+    # geometric, so that even steps would swallow the short ones
+    return {"rank": ranks.astype(np.int32), "wavelength": wavelength.astype(np.float32)}

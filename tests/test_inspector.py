@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from traitlets import TraitError
@@ -127,6 +126,13 @@ def test_markup_never_enters_as_markup() -> None:
         )
 
 
-def test_patterns_stay_what_they_are(inspector: HeadInspector) -> None:
-    assert inspector._payload.patterns is not None
-    assert inspector._payload.patterns.dtype == np.uint8
+def test_before_training_the_still_map_is_pale(smoke_run: Run) -> None:
+    """Norm and null are alike there, and full colour is for the largest deviation of the whole run."""
+    norms = HeadInspector(smoke_run, step=0).still().axes[0]
+    assert max(patch.get_facecolor()[3] for patch in norms.patches[:-1]) < 0.2
+
+
+def test_the_still_picture_shows_the_views_asked_for(smoke_run: Run) -> None:
+    left, right = HeadInspector(smoke_run, views=("plane", "pattern", "gain")).still().axes
+    assert "key norm" in left.get_xlabel()
+    assert "RoPE" in right.get_xlabel()

@@ -127,7 +127,7 @@ def test_an_address_restores_the_state_and_follows_it(chromium: Browser, base: s
     open_at(chromium, base, "#layer=2&head=5&step=8&metric=separator&text=1")
     assert said(chromium).startswith("Layer 2, query head 5 (KV head 2) at step 8:")
     choose(chromium, "layer", 0)
-    chromium.wait_for("location.hash === '#layer=0&head=5&step=8&metric=separator&text=1'")
+    chromium.wait_for("location.hash === '#layer=0&head=5&step=8&metric=separator&text=1&query=15'")
     chromium.driver.execute_script("location.hash = '#layer=1&head=7'")
     chromium.wait_for("document.querySelector('.cwi-said').textContent.startsWith('Layer 1, query head 7')")
     assert chromium.faults() == []
@@ -179,9 +179,13 @@ def test_the_map_is_walked_with_arrow_keys_and_clicked(chromium: Browser, served
 def test_the_step_is_dragged_played_and_paused(chromium: Browser, served: str) -> None:
     open_at(chromium, served)
     drag = """const svg = document.querySelector('.cwi-time svg'), box = svg.getBoundingClientRect();
-    svg.dispatchEvent(new PointerEvent('pointerdown', {pointerId: 1, clientX: box.right - 1, clientY: box.top + 50}));"""
-    # a made-up pointer cannot be captured
-    chromium.driver.execute_script("SVGElement.prototype.setPointerCapture = () => {};" + drag)
+    const send = (kind, x) => svg.dispatchEvent(new PointerEvent(kind, {pointerId: 1, clientX: x, clientY: box.top + 50}));
+    // a made-up pointer cannot be captured
+    SVGElement.prototype.setPointerCapture = () => {};
+    SVGElement.prototype.hasPointerCapture = () => true;
+    send('pointerdown', box.left + 60);
+    send('pointermove', box.right - 1);"""
+    chromium.driver.execute_script(drag)
     assert f"at step {LAST}:" in said(chromium)
     play = chromium.driver.find_element(By.CSS_SELECTOR, ".cwi-play")
     play.click()
@@ -255,7 +259,7 @@ def test_every_view_can_be_taken_away(chromium: Browser, served: str) -> None:
     pictures = [text for name, (_, text) in saved.items() if name.endswith("svg")]
     assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(bundle.VIEWS)
     table = saved["synthetic_map_layer1_head2_step20.csv"][1].split("\r\n")
-    assert table[0] == "step,layer,query_head,kv_head,norm_mean"
+    assert table[0] == "recorded_step,layer,query_head,kv_head,norm_mean"
     assert len(table) == 1 + LAYERS * HEADS + 1
     assert saved["synthetic_pattern_layer1_head2_step20.csv"][1].count("\r\n") == 1 + 16 * 17 // 2
 
@@ -306,7 +310,11 @@ const listeners = {};
 window.saved = 0;
 window.model = {
   get: name => state[name],
-  set: (name, value) => { state[name] = value; },
+  set: (name, value) => {
+    if (state[name] === value) return;
+    state[name] = value;
+    (listeners[`change:${name}`] ?? []).forEach(listener => listener());
+  },
   save_changes: () => { window.saved += 1; },
   on: (event, listener) => { (listeners[event] ??= []).push(listener); },
   off: (event, listener) => { listeners[event] = listeners[event].filter(other => other !== listener); },
@@ -315,9 +323,11 @@ window.model = {
     listeners["msg:custom"].forEach(listener => listener({kind: "layer", layer: message.layer}, [block]));
   },
 };
-window.fromPython = (name, value) => { state[name] = value; listeners[`change:${name}`].forEach(listener => listener()); };
+window.fromPython = window.model.set;
 window.left = () => Object.values(listeners).flat().length;
-window.leave = await widget.render({model: window.model, el: document.getElementById("here")});
+const rendered = widget.render({model: window.model, el: document.getElementById("here")});
+window.model.set("layer", 0);  // Python is quicker than the unpacking
+window.leave = await rendered;
 window.started = true;
 </script></body></html>"""
 
@@ -332,6 +342,7 @@ def test_with_a_kernel_python_and_reader_share_one_state(chromium: Browser, payl
     with browser.serve(tmp_path) as address:
         chromium.open(address, "page.html")
         chromium.wait_for("window.started && !document.querySelector('.cwi-waiting')")
+        assert said(chromium).startswith("Layer 0, query head 2 ")
         assert chromium.ask("model.get('query')") == 15  # -1 is the last token, and Python may know which
         choose(chromium, "layer", 2)
         choose(chromium, "head", 5)

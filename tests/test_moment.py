@@ -1,5 +1,7 @@
 """One moment of a model that has no run: ours and transformers', with the numbers that their own attention gives."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from civilwar.config import make_config
 from civilwar.model import Decoder
 from civilwar.moment import LONGEST, of_model
 from civilwar.widgets.inspector import HeadInspector
+from civilwar.widgets.pack import unpack
 
 WORDS = ["the", "key", "to", "cabinets", ".", "is", "on", "table"]
 TEXT = "the key to the cabinets is on the table ."
@@ -65,7 +68,8 @@ def test_our_model_s_heads(ours: Decoder, tokenizer: Tokenizer) -> None:
     implied = np.sqrt(np.einsum("ld,lkd->lk", payload.arrays["gain"][0] ** 2, payload.arrays["energy"][0]))
     assert payload.arrays["norm_mean"][0] == pytest.approx(implied, rel=0.05)
     assert (payload.arrays["rank"] == rope.dimension_ranks(make_config("smoke", "shuffled_rope").model, 0)).all()
-    assert payload.arrays["wavelength"] == pytest.approx(rope.wavelengths(model), rel=1e-3)
+    _, travelled = unpack(payload.core)
+    assert travelled["wavelength"] == pytest.approx(rope.wavelengths(model), rel=1e-3)
     assert payload.meta["texts"][0]["tokens"] == TEXT.split()
     assert payload.meta["texts"][0]["separator"] == [False] * 9 + [True]
 
@@ -121,5 +125,16 @@ def test_a_model_that_gives_no_attention_is_refused(tokenizer: Tokenizer) -> Non
 
     with pytest.raises(ValueError, match="Silent gives no attention"):
         of_model(Silent(), tokenizer, [TEXT])
+
+    class Transposed(Silent):
+        """As in Gemma 3: the norms see heads before positions."""
+
+        def forward(self, ids: torch.Tensor) -> SimpleNamespace:
+            x = self.embedding(ids).unflatten(-1, (2, 4)).transpose(1, 2)
+            self.q_norm(x), self.k_norm(x)
+            return SimpleNamespace(attentions=[torch.eye(ids.shape[1]).expand(1, 2, -1, -1)])
+
+    with pytest.raises(ValueError, match=r"Transposed: its q_norm and k_norm have to see \[batch, pos, head, d_head\]"):
+        of_model(Transposed(), tokenizer, [TEXT])
     with pytest.raises(ValueError, match="q_norm"):
         of_model(nn.Linear(2, 2), tokenizer, [TEXT])

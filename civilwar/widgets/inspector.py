@@ -121,11 +121,11 @@ class HeadInspector(anywidget.AnyWidget):
 
     def still(self) -> "Figure":
         """A still picture of the present state."""
-        return picture.still(self._payload, self.step, self.layer, self.query_head, self.metric)
+        return picture.still(self._payload, self.views, self.step, self.layer, self.query_head, self.metric)
 
     def description(self) -> str:
         """The still picture in words."""
-        return picture.describe(self._payload, self.step, self.layer, self.query_head, self.metric)
+        return picture.describe(self._payload, self.views, self.step, self.layer, self.query_head, self.metric)
 
     def to_html(self, still: str = "") -> str:
         """The same inspector in the same state for a page without a kernel; ``still`` stands there without JavaScript."""

@@ -1,8 +1,9 @@
 """A header and named arrays as one compressed block of bytes, for the browser. `js/codec.js` undoes it.
 
 Layout, before gzip: the header's length in bytes (uint32, little-endian), the header (JSON, padded with spaces), then the
-arrays, each beginning at a multiple of 8 bytes counted from the start. Floats travel as 16-bit steps between an array's
-smallest and largest value, so they come back to within 1/131,068 of that range; the top code stands for undefined.
+arrays, each beginning at a multiple of 8 bytes counted from the start. Arrays of float64 travel as 16-bit steps between their
+smallest and largest value, so they come back to within 1/131,068 of that range; the top code stands for undefined. That is
+fine for measures and useless for what spans many sizes: send such an array as float32, which travels as it is.
 """
 
 import gzip
@@ -17,11 +18,11 @@ UNDEFINED = 65535
 LARGEST = UNDEFINED - 1
 ALIGNMENT = 8
 #: What travels as it is.
-PLAIN = {"uint8": np.uint8, "int32": np.int32}
+PLAIN = {"uint8": np.uint8, "int32": np.int32, "float32": np.float32}
 
 
 def pack(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """``meta`` (anything JSON can say) and ``arrays`` (uint8, int32 or floats, any shape) as bytes; the same every time."""
+    """``meta`` (whatever JSON can say) and ``arrays`` (uint8, int32, float32, float64) as bytes; the same every time."""
     bodies: list[bytes] = []
     described: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
@@ -33,7 +34,7 @@ def pack(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Inverse of `pack`, up to the 16-bit steps; floats come back as float32."""
+    """Inverse of `pack`, up to the 16-bit steps; float64 comes back as float32."""
     raw = gzip.decompress(packed)
     size = int.from_bytes(raw[:4], "little")
     header = json.loads(raw[4 : 4 + size])
@@ -64,7 +65,7 @@ def _encode(array: np.ndarray) -> tuple[dict[str, Any], bytes]:
     if kind in PLAIN:
         return {"dtype": kind, "shape": array.shape}, np.ascontiguousarray(array).tobytes()
     if array.dtype.kind != "f":
-        raise TypeError(f"arrays of {kind} do not travel: expected floats, uint8 or int32.")
+        raise TypeError(f"arrays of {kind} do not travel: expected float64, float32, uint8 or int32.")
     finite = np.isfinite(array)
     low, high = (float(array[finite].min()), float(array[finite].max())) if finite.any() else (0.0, 0.0)
     step = (high - low) / LARGEST

@@ -102,15 +102,13 @@ def _scores(run: Run) -> pd.DataFrame:
 
 
 def _table_of(run: Run, measure: Measure, scores: pd.DataFrame) -> pd.DataFrame:
-    table = scores if measure.key in scores else run.table(measure.table)
-    # a slim recording keeps some columns at some steps only
-    return table.dropna(subset=[measure.key])
+    return scores if measure.key in scores else run.table(measure.table)
 
 
 def _add_measure(payload: Payload, run: Run, measure: Measure, scores: pd.DataFrame) -> dict[str, Any] | None:
     """Its values [clock, layer, head] and the entry that says so; None where the run has none."""
     table = _table_of(run, measure, scores)
-    if table.empty:
+    if table[measure.key].isna().all():
         return None
     # mean over probe texts, where it was measured on several
     cube = table.groupby(["step", "layer", measure.owner])[measure.key].mean().unstack(["layer", measure.owner])
@@ -141,12 +139,19 @@ def _add_nulls(payload: Payload, run: Run) -> None:
             entry["null"] = {"says": "all heads before training", "clock": payload.add_clock("start", [0])}
         elif kinds[key] == "permuted_gain":
             steps, band = permuted_gain_band(run)
-            entry["null"] = {"says": "95% under a permuted gain", "clock": payload.add_clock("of_null_norm", steps)}
+            entry["null"] = {
+                "says": "95% of root-mean-square norms under a permuted gain",
+                "clock": payload.add_clock("of_null_norm", steps),
+            }
         else:
             steps, scores = isotropic
             band = np.repeat(scores[key][..., None], 2, axis=-1)
             entry["null"] = {"says": "random keys under this gain", "clock": payload.add_clock("of_null_rank", steps)}
-        payload.arrays[f"null_{key}"] = np.asarray(band, dtype=float)
+        if np.isnan(band).all():
+            # no gain, no null that rests on one
+            entry["null"] = None
+        else:
+            payload.arrays[f"null_{key}"] = np.asarray(band, dtype=float)
 
 
 def _isotropic(run: Run) -> tuple[list[int], dict[str, np.ndarray]]:
@@ -187,14 +192,12 @@ def permuted_gain_band(run: Run) -> tuple[list[int], np.ndarray]:
 
 
 def _add_kinds(payload: Payload, run: Run, scores: pd.DataFrame) -> None:
-    """Index into ``meta.kinds`` of every query head, [clock, layer, query_head], and how sure the last one is."""
+    """Index into ``meta.kinds`` of every query head, [clock, layer, query_head]."""
     codes = scores.assign(code=scores["kind"].map({kind: i for i, kind in enumerate(taxonomy.KINDS)}))
     cube = codes.pivot(index="step", columns=["layer", "query_head"], values="code").sort_index(axis=1)
     shape = (len(cube), payload.meta["n_layers"], payload.meta["n_query_heads"])
     payload.arrays["kind"] = cube.to_numpy(dtype=np.uint8).reshape(shape)
     payload.meta["kind_clock"] = payload.add_clock("of_kinds", cube.index)
-    certainty = taxonomy.labels(run).sort_values(["layer", "query_head"])["certainty"]
-    payload.arrays["certainty"] = certainty.to_numpy(dtype=float).reshape(shape[1:])
 
 
 def _add_gain(payload: Payload, run: Run) -> None:
@@ -207,7 +210,8 @@ def _add_gain(payload: Payload, run: Run) -> None:
         payload.meta[f"{name}_clock"] = payload.add_clock(f"of_{name}", steps)
     model = run.config.model
     payload.arrays["rank"] = rope.dimension_ranks(model, run.config.seed).astype(np.int32)
-    payload.arrays["wavelength"] = rope.wavelengths(model)
+    # geometric, so that even steps would swallow the short ones
+    payload.arrays["wavelength"] = rope.wavelengths(model).astype(np.float32)
     final = gain.final_gain(run) if model.qk_norm == "learned" else None
     golden = np.zeros((model.n_layers, model.d_head), dtype=np.uint8)
     if final is not None:

@@ -1,4 +1,4 @@
-// Undoes civilwar/widgets/pack.py: gzip, header, arrays. Floats come as 16-bit steps; the top code is undefined.
+// Undoes civilwar/widgets/pack.py: gzip, header, arrays. Measures come as 16-bit steps; the top code is undefined.
 
 const UNDEFINED = 65535;
 
@@ -15,6 +15,7 @@ async function unpack(bytes) {
 function decode(buffer, entry) {
   const count = entry.shape.reduce((product, n) => product * n, 1);
   if (entry.dtype === "uint8") return new Uint8Array(buffer, entry.offset, count);
+  if (entry.dtype === "float32") return new Float32Array(buffer, entry.offset, count);
   if (entry.dtype === "int32") return new Int32Array(buffer, entry.offset, count);
   const codes = new Uint16Array(buffer, entry.offset, count);
   const values = new Float32Array(count);

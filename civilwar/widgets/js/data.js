@@ -7,6 +7,8 @@ class RunData {
     this.measures = new Map(meta.measures.map((measure) => [measure.key, measure]));
     this.groupSize = meta.n_query_heads / meta.n_kv_heads;
     this.layers = new Map();
+    this.failed = new Set();
+    this.whenThere = () => {};
     this.loadLayer = loadLayer;
     this.extents = new Map();
   }
@@ -53,12 +55,19 @@ class RunData {
     return this.meta.kinds[this.at("kind", this.tick(this.meta.kind_clock, step), layer, queryHead)];
   }
 
-  // [low, high] of the null nearest before a step, or null
+  // [low, high] of the null at a step, on the line between the moments that it was computed at; or null
   band(measure, step, layer) {
     if (!measure.null) return null;
+    const ticks = this.meta.clocks[measure.null.clock];
     const tick = this.tick(measure.null.clock, step);
-    const low = this.at(`null_${measure.key}`, tick, layer, 0);
-    return Number.isNaN(low) ? null : [low, this.at(`null_${measure.key}`, tick, layer, 1)];
+    const next = Math.min(tick + 1, ticks.length - 1);
+    const share = next > tick ? Math.max(0, step - ticks[tick]) / (ticks[next] - ticks[tick]) : 0;
+    const edge = (side) => {
+      const [from, to] = [tick, next].map((at) => this.at(`null_${measure.key}`, at, layer, side));
+      return from + (to - from) * share;
+    };
+    const [low, high] = [edge(0), edge(1)];
+    return Number.isNaN(low) ? null : [low, high];
   }
 
   // smallest and largest value over the whole run, its null included, so that no scale moves while the step does
@@ -102,27 +111,25 @@ class RunData {
     return "pattern_clock" in this.meta;
   }
 
-  // one layer's patterns: there, or asked for and there later
-  patterns(layer, whenThere) {
+  // one layer's patterns: there, or asked for and there later, when whenThere() is called; a layer that failed is not asked for again
+  patterns(layer) {
     if (!this.layers.has(layer)) {
       this.layers.set(layer, null);
       this.loadLayer(layer)
         .then(unpack)
-        .then(({ arrays }) => {
-          this.layers.set(layer, arrays.pattern);
-          whenThere();
-        })
+        .then(({ arrays }) => this.layers.set(layer, arrays.pattern))
         .catch((error) => {
-          this.layers.delete(layer);
+          this.failed.add(layer);
           console.warn(`The attention patterns of layer ${layer} could not be read: ${error.message}`);
-        });
+        })
+        .then(() => this.whenThere());
     }
     return this.layers.get(layer);
   }
 
   // attention of one head on one text at one snapshot: rows of the lower triangle, weight 1 as 255
-  triangle(layer, step, text, queryHead, whenThere) {
-    const array = this.patterns(layer, whenThere);
+  triangle(layer, step, text, queryHead) {
+    const array = this.patterns(layer);
     if (!array) return null;
     const [, texts, heads, size] = array.shape;
     const start = ((this.tick(this.meta.pattern_clock, step) * texts + text) * heads + queryHead) * size;

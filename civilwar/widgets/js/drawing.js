@@ -83,6 +83,8 @@ const SHAPES = { " ": "\u2423", "\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5" }
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 
 function visible(token) {
+  // a special token that decodes to nothing still takes its place
+  if (token === "") return "\u2205";
   return token
     .replace(/[ \n\r\t]/g, (character) => SHAPES[character])
     .replace(HIDDEN, (character) => `\u27e8U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);

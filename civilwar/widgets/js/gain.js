@@ -7,7 +7,8 @@ function gainView(context) {
   const upper = { left: 46, right: width - 10, top: 12, bottom: 138 };
   const lower = { left: 46, right: width - 10, top: 158, bottom: height - 36 };
   const gains = { key: "gain" };
-  const [low, high] = data.extent(gains);
+  const hasGain = data.arrays.gain.data.some(Number.isFinite);
+  const [low, high] = hasGain ? data.extent(gains) : [0.9, 1.1];
   const gainRange = [Math.min(low, 0.9) - 0.05, Math.max(high, 1.1) + 0.05];
   const energyRange = [0, data.extent({ key: "energy" })[1] * 1.03];
   const x = scale([0, meta.d_head], [upper.left, upper.right]);
@@ -16,7 +17,6 @@ function gainView(context) {
   // the square root, since a few dimensions carry many times the rest
   const root = scale([0, Math.sqrt(energyRange[1])], [lower.bottom, lower.top]);
   const energyAt = (value) => root(Math.sqrt(Math.max(value, 0)));
-  const hasGain = !Number.isNaN(high);
   const energyOf = (layer, head, dimension, step) => {
     const [, layers, kvHeads, size] = data.arrays.energy.shape;
     return data.arrays.energy.data[((data.tick(meta.energy_clock, step) * layers + layer) * kvHeads + data.kvHead(head)) * size + dimension];
@@ -27,9 +27,10 @@ function gainView(context) {
   const golden = (layer, dimension) => data.arrays.golden.data[layer * meta.d_head + dimension] === 1;
   const rows = () => {
     const { step, layer, head } = store.state;
-    const header = ["step", "layer", "kv_head", "dimension", "frequency_rank", "wavelength_tokens", "gain", "golden", "energy"];
+    const recorded = data.tickStep(meta.energy_clock, step);
+    const header = ["recorded_step", "layer", "kv_head", "dimension", "frequency_rank", "wavelength_tokens", "gain", "golden", "energy"];
     return [header, ...order(layer).map((dimension) => [
-      step, layer, data.kvHead(head), dimension, rank(layer, dimension), data.arrays.wavelength.data[rank(layer, dimension)],
+      recorded, layer, data.kvHead(head), dimension, rank(layer, dimension), data.arrays.wavelength.data[rank(layer, dimension)],
       data.at("gain", data.tick(meta.gain_clock, step), layer, dimension), Number(golden(layer, dimension)), energyOf(layer, head, dimension, step),
     ])];
   };
@@ -44,7 +45,7 @@ function gainView(context) {
     svg(picture, "text", { x: x(2 * pair + 1), y: lower.bottom + 13, "text-anchor": "middle" }, wavelengths[pair] >= 1000 ? `${(wavelengths[pair] / 1000).toFixed(0)}k` : wavelengths[pair].toFixed(0));
   }
   svg(picture, "text", { x: (upper.left + upper.right) / 2, y: lower.bottom + 27, "text-anchor": "middle", class: "cwi-title" }, "RoPE wavelength (tokens a turn)");
-  const beyond = [...wavelengths].findIndex((wavelength) => wavelength > meta.context);
+  const beyond = meta.context ? [...wavelengths].findIndex((wavelength) => wavelength > meta.context) : -1;
   if (beyond >= 0) svg(picture, "rect", { x: x(2 * beyond), y: upper.top, width: upper.right - x(2 * beyond), height: lower.bottom - upper.top, class: "cwi-band" });
   const bars = [...Array(meta.d_head).keys()].map((place) => ({
     gain: svg(picture, "rect", { x: x(place) + bar * 0.1, width: bar * 0.8 }),
@@ -68,7 +69,8 @@ function gainView(context) {
     });
     const count = dimensions.filter((dimension) => golden(layer, dimension)).length;
     heading.textContent = hasGain ? `Layer ${layer}: its gain, and the keys of KV head ${data.kvHead(head)} before it` : `Layer ${layer} has no gain; energy of KV head ${data.kvHead(head)}`;
-    note.textContent = `Triangles: ${count} golden dimensions, by the end of training. Energy 1 is an even share. Grey: wavelengths above the context of ${meta.context} tokens.`;
+    const when = meta.last_step > 0 ? `Snapshot of step ${data.tickStep(meta.energy_clock, step)}. Triangles: ${count} golden dimensions, by the end of training.` : `Triangles: ${count} golden dimensions.`;
+    note.textContent = `${when} Energy 1 is an even share.${beyond >= 0 ? ` Grey: wavelengths above the context of ${meta.context} tokens.` : ""}`;
     picture.setAttribute("aria-label", `Gain of the ${meta.d_head} dimensions of layer ${layer} by RoPE wavelength, and the key energy of KV head ${data.kvHead(head)} on them, at step ${step}.`);
   };
   return (state, changed) => {

@@ -13,19 +13,22 @@ function mapView(context) {
   const height = top + meta.n_layers * cell.height + 4;
   const rows = () => {
     const { step, metric } = store.state;
-    const header = ["step", "layer", "query_head", "kv_head", metric];
-    return [header, ...heads(meta).map(([layer, head]) => [step, layer, head, data.kvHead(head), shown(layer, head)])];
+    const recorded = data.tickStep(metric === "kind" ? meta.kind_clock : data.measures.get(metric).clock, step);
+    const header = ["recorded_step", "layer", "query_head", "kv_head", metric];
+    return [header, ...heads(meta).map(([layer, head]) => [recorded, layer, head, data.kvHead(head), shown(layer, head)])];
   };
   const { picture, note, heading } = panel(context, { name: "map", title: "All heads", width, height, rows });
   dress(picture, null, { role: "grid", "aria-label": "All heads: one row a layer, one cell a query head. Arrow keys select." });
 
-  const names = svg(picture, "g", { role: "row" });
+  const groups = svg(picture, "g", { "aria-hidden": "true" });
   for (let kvHead = 0; kvHead < meta.n_kv_heads; kvHead++) {
     const first = place(kvHead * data.groupSize);
     const last = place((kvHead + 1) * data.groupSize - 1) + cell.width;
-    svg(names, "text", { x: (first + last) / 2, y: 12, "text-anchor": "middle", role: "columnheader" }, `KV ${kvHead}`);
-    svg(names, "rect", { x: first, y: 16, width: last - first - 2, height: 3, fill: meta.kv_colors[kvHead], role: "presentation" });
+    svg(groups, "text", { x: (first + last) / 2, y: 12, "text-anchor": "middle" }, `KV ${kvHead}`);
+    svg(groups, "rect", { x: first, y: 16, width: last - first - 2, height: 3, fill: meta.kv_colors[kvHead] });
   }
+  const names = svg(picture, "g", { role: "row" });
+  svg(names, "text", { x: left - 5, y: 30, "text-anchor": "end", class: "cwi-small", role: "columnheader" }, "layer");
   for (let head = 0; head < meta.n_query_heads; head++) {
     svg(names, "text", { x: place(head) + cell.width / 2 - 1, y: 30, "text-anchor": "middle", class: "cwi-small", role: "columnheader" }, `q${head}`);
   }

@@ -1,6 +1,6 @@
 // A view's frame: title, SVG with a spoken description, a note below, and the two ways to take it away.
 
-const INLINED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-size", "font-family", "font-weight", "text-anchor", "visibility"];
+const INLINED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-size", "font-family", "font-weight", "text-anchor", "text-decoration-line", "visibility"];
 
 function panel(context, { name, title, width, height, rows }) {
   const figure = html(context.views, "figure", { class: `cwi-panel cwi-${name}`, "data-view": name });

@@ -9,7 +9,7 @@ function patternView(context) {
   const rows = () => {
     const { step, layer, head, text } = store.state;
     const { tokens } = meta.texts[text];
-    const weights = data.triangle(layer, step, text, head, () => {});
+    const weights = data.triangle(layer, step, text, head);
     const found = [["query", "query_token", "key", "key_token", "weight"]];
     for (let query = 0, i = 0; weights && query < tokens.length; query++) {
       for (let key = 0; key <= query; key++, i++) found.push([query, visible(tokens[query]), key, visible(tokens[key]), weights[i] / 255]);
@@ -19,15 +19,19 @@ function patternView(context) {
   const { figure, picture, note, heading } = panel(context, { name: "pattern", title: "Attention", width, height: width, rows });
   if (!data.hasPatterns) {
     picture.remove();
+    figure.querySelector(".cwi-save").remove();
     note.textContent = "This run was recorded slim: its attention patterns were left out. The book's main run has them.";
     return () => {};
   }
+  const scroll = html(null, "div", { class: "cwi-scroll", role: "group", tabindex: 0, "aria-label": "Attention map" });
+  picture.replaceWith(scroll);
+  scroll.append(picture);
   const names = svg(picture, "g", { class: "cwi-tokens" });
   const cells = svg(picture, "g");
   const marker = svg(picture, "rect", { class: "cwi-row", height: size, x: 0 });
   const hover = svg(picture, "rect", { class: "cwi-hover", width: size, height: size, visibility: "hidden" });
   const strip = html(figure, "div", { class: "cwi-text", role: "group", "aria-label": "The text. Choose the token that asks with the arrow keys." });
-  const prose = html(figure, "p", { class: "cwi-note", "aria-live": "off" });
+  const prose = html(figure, "p", { class: "cwi-note", "aria-live": "polite" });
   let [rects, buttons] = [[], []];
 
   const layOut = (text) => {
@@ -69,7 +73,7 @@ function patternView(context) {
     const cell = under(event);
     if (!cell || cell.key < 0) return void hover.setAttribute("visibility", "hidden");
     const { layer, step, text, head } = store.state;
-    const weights = data.triangle(layer, step, text, head, () => {});
+    const weights = data.triangle(layer, step, text, head);
     if (!weights) return;
     dress(hover, null, { x: margin + cell.key * size, y: margin + cell.query * size, visibility: "visible" });
     const { tokens } = meta.texts[text];
@@ -91,7 +95,7 @@ function patternView(context) {
   };
 
   const describe = ({ layer, step, text, head, query }) => {
-    const weights = data.triangle(layer, step, text, head, () => {});
+    const weights = data.triangle(layer, step, text, head);
     if (!weights) return;
     const { tokens } = meta.texts[text];
     const first = (query * (query + 1)) / 2;
@@ -102,12 +106,24 @@ function patternView(context) {
 
   const paint = (state) => {
     const { layer, step, text, head } = state;
-    const weights = data.triangle(layer, step, text, head, () => paint(store.state));
+    const weights = data.triangle(layer, step, text, head);
     figure.classList.toggle("cwi-waiting", !weights);
-    if (!weights) return say("The attention of this layer is on its way.");
+    if (!weights) {
+      blank(state);
+      return say(data.failed.has(layer) ? "The attention of this layer could not be loaded." : "The attention of this layer is on its way.");
+    }
     // the square root, so that weights of a few hundredths can be seen at all
     for (let i = 0; i < rects.length; i++) rects[i].style.fillOpacity = Math.sqrt(weights[i] / 255);
     shade(state, weights);
+  };
+
+  // no head's weights under another head's name
+  const blank = ({ query }) => {
+    buttons.forEach((button, key) => {
+      button.style.removeProperty("--cwi-weight");
+      button.removeAttribute("aria-label");
+      dress(button, null, { tabindex: key === query ? 0 : -1, "aria-pressed": key === query });
+    });
   };
 
   const shade = ({ query }, weights) => {
@@ -127,11 +143,12 @@ function patternView(context) {
     describe(store.state);
   };
 
+  data.whenThere = () => paint(store.state);
   return (state, changed) => {
     if (!changed || changed.has("text")) layOut(state.text);
     if (!changed || ["step", "layer", "head", "text"].some((field) => changed.has(field))) paint(state);
     else if (changed.has("query")) {
-      const weights = data.triangle(state.layer, state.step, state.text, state.head, () => paint(store.state));
+      const weights = data.triangle(state.layer, state.step, state.text, state.head);
       if (weights) shade(state, weights);
     }
     const at = data.tickStep(meta.pattern_clock, state.step);

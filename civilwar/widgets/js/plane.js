@@ -15,8 +15,9 @@ function planeView(context) {
   const y = scale(yRange, [box.bottom, box.top]);
   const rows = () => {
     const { step } = store.state;
-    const points = heads(meta).map(([layer, head]) => [step, layer, head, data.kvHead(head), data.value(across, step, layer, head), data.value(up, step, layer, head)]);
-    return [["step", "layer", "query_head", "kv_head", across.key, up.key], ...points];
+    const recorded = [across, up].map((measure) => data.tickStep(measure.clock, step));
+    const points = heads(meta).map(([layer, head]) => [...recorded, layer, head, data.kvHead(head), data.value(across, step, layer, head), data.value(up, step, layer, head)]);
+    return [["step_of_norm", "step_of_entropy", "layer", "query_head", "kv_head", across.key, up.key], ...points];
   };
   const { picture, note, heading } = panel(context, { name: "plane", title: "Norm and focus", width, height, rows });
   axes(picture, x, y, box, { x: `${across.label} (of the KV head)`, y: up.label, xRange, yRange });
@@ -34,7 +35,7 @@ function planeView(context) {
       const there = !Number.isNaN(norm) && !Number.isNaN(entropy);
       dress(dot, null, { cx: there ? x(norm).toFixed(1) : 0, cy: there ? y(entropy).toFixed(1) : 0, visibility: there ? "visible" : "hidden" });
     }
-    heading.textContent = `Key norm and attention entropy at step ${step}`;
+    heading.textContent = `Key norm at step ${data.tickStep(across.clock, step)}, attention entropy at snapshot ${data.tickStep(up.clock, step)}`;
   };
   const choose = ({ layer, head }) => {
     for (const dot of dots) {

@@ -48,6 +48,7 @@ function readAddress(hash) {
   return wanted;
 }
 
-function writeAddress(state, fields = ["layer", "head", "step", "metric", "text"]) {
+function writeAddress(state) {
+  const fields = ["layer", "head", "step", "metric", "text", "query"];
   return `#${new URLSearchParams(fields.map((name) => [name, state[name]]))}`;
 }

@@ -52,7 +52,7 @@ function timeView(context) {
     const low = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 0));
     const high = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 1));
     if (low.some(Number.isNaN)) return;
-    // a null of one moment holds throughout, and any null holds until the next
+    // between its moments the null lies on a line; after the last, and where there is only one, it stays
     const at = [...steps, meta.last_step];
     const there = (values) => [...values, values.at(-1)];
     const edge = path([...at, ...at.toReversed()], [...there(high), ...there(low).toReversed()], x, y);
