@@ -104,7 +104,8 @@ def test_a_page_s_first_use_of_a_term_has_its_definition_in_the_margin(html: Pat
     for file, page in pages(html).items():
         terms = {link["href"].partition("#")[2] for link in page.select("article a.reference:has(> span.std-term)")}
         notes = [note.strong.get_text() for note in page.select("aside.cw-margin") if note.strong]
-        expected = 0 if file.stem == "glossary" else len(terms)
+        # the glossary explains itself, and the theme's script fails on notes in a page without contents at its side
+        expected = 0 if file.stem in ("glossary", "references") else len(terms)
         assert len(notes) == len(set(notes)) == expected, file
         annotated += expected
     assert annotated > 15
@@ -121,6 +122,8 @@ def test_make_serve_serves_the_book(html: Path) -> None:
     # this environment in place of the Makefile's own, and no browser window
     folder, programs = html.parents[1], Path(sys.executable).parent
     command = ["make", f"--makefile={paths.repository() / 'Makefile'}", "--old-file=.venv/.installed", "serve"]
+    # or make would first say that another make, the one that runs these tests, has entered a folder
+    command.insert(1, "--no-print-directory")
     command += [f"BIN={programs}", f"PORT={port}"]
     environment = {**os.environ, "BROWSER": "true"}
     server = subprocess.Popen(

@@ -90,7 +90,12 @@ def test_every_notebook_runs_under_smoke_and_trains_what_is_missing(
     papermill.execute_notebook(str(file), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
     assert (runs_dir / name / "manifest.json").is_file()
     # without a sweep a comparison is a sentence in place of its figure
-    shown = [o for cell in cells(tmp_path / "out.ipynb") for o in cell.outputs if re.search("cw-(figure|note)", str(o))]
+    shown = [
+        o
+        for cell in cells(tmp_path / "out.ipynb")
+        for o in cell.outputs
+        if re.search("cw-(figure|note|inspector)", str(o))
+    ]
     assert len(shown) >= 3
 
 

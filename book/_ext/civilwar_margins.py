@@ -36,6 +36,9 @@ def _note(entry: nodes.definition_list_item) -> nodes.sidebar:
 def _annotate(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if docname == GLOSSARY or GLOSSARY not in app.env.found_docs:
         return
+    if len(list(doctree.findall(nodes.section))) < 2:
+        # a page without sections has no contents at its side, and the theme's script looks for them wherever there is a margin
+        return
     entries, seen = _definitions(app), set()
     for reference in list(doctree.findall(nodes.reference)):
         if not any(
