@@ -52,7 +52,7 @@ def _glance(verdicts: Sequence[Verdict], heads: Mapping[str, Exhibit]) -> str:
         claim, seen = verdict.rule.id, _seen(heads.get(verdict.rule.id), "see")
         rows.append(
             f'<li><a href="08_verdicts.html#{claim}">{claim}</a> <span>{html.escape(verdict.rule.statement)}</span> '
-            f"{chip(verdict.verdict)} {seen}</li>"
+            f"{_judged(verdict)} {seen}</li>"
         )
     return f'<ul class="cw-glance">{"".join(rows)}</ul>'
 
@@ -83,12 +83,21 @@ def chip(verdict: str) -> str:
     )
 
 
+def _judged(verdict: Verdict) -> str:
+    """The verdict, and how much of the claim holds where only a part does."""
+    deciding = [finding.holds for finding in verdict.findings if finding.criterion.role == "claim"]
+    part = (
+        f" <small>{sum(deciding)} of {len(deciding)} criteria</small>" if verdict.verdict == "supported in part" else ""
+    )
+    return f'<span class="cw-judged">{chip(verdict.verdict)}{part}</span>'
+
+
 def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
     page, figure = verdict.rule.figure
     finding = verdict.headline
     return (
         f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
-        f"<td>{html.escape(verdict.rule.statement)}</td><td>{chip(verdict.verdict)}<br>{_seen(exhibit, 'see a head')}</td>"
+        f"<td>{html.escape(verdict.rule.statement)}</td><td>{_judged(verdict)}<br>{_seen(exhibit, 'see a head')}</td>"
         f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; {_wanted(finding)}"
         f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
     )

@@ -209,15 +209,7 @@ def agreement(numbers: Mapping[str, float], ax: Axes) -> Axes:
     )
     ax.plot([numbers["dealt"]] * 2, [-0.22, 0.22], color=style.NULL, linewidth=1.6)
     ax.plot([numbers["same"]], [0], "o", color=style.CAUSAL, markersize=8)
-    ax.annotate(
-        "measured",
-        (numbers["same"], 0),
-        xytext=(0, 18),
-        textcoords="offset points",
-        ha="center",
-        color=style.CAUSAL,
-        fontsize=8.5,
-    )
+    style.label_above(ax, numbers["same"], 0, "measured", style.CAUSAL, 18)
     ax.annotate(
         "dealt anew (95%)",
         (numbers["dealt"], -0.22),

@@ -113,15 +113,7 @@ def match_scores(table: pd.DataFrame, uniform: float, ax: Axes) -> Axes:
             ax.scatter(jitter, dots["value"].clip(lower=1e-5), c=colors, s=15, linewidths=0, alpha=0.85)
         threshold = float(of_score["threshold"].iloc[0])
         ax.plot([2.3 * block - 0.45, 2.3 * block + 1.45], [threshold] * 2, color=style.REPORT, linestyle="--")
-        ax.annotate(
-            "threshold",
-            (2.3 * block + 0.5, threshold),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            color=style.REPORT,
-            fontsize=8.5,
-        )
+        style.label_above(ax, 2.3 * block + 0.5, threshold, "threshold", style.REPORT)
         ax.annotate(
             f"{'after' if score == 'induction' else 'on'} the match",
             (2.3 * block + 0.5, 1.0),

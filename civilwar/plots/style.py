@@ -164,6 +164,11 @@ def label_line(ax: Axes, x: float, y: float, text: str, color: str = NULL, **opt
     ax.annotate(text, (x, y), color=color, fontsize=8.5, textcoords="offset points", xytext=(3, 3), **options)  # type: ignore[arg-type]
 
 
+def label_above(ax: Axes, x: float, y: float, text: str, color: str, points: float = 3) -> None:
+    """Name a mark from above, or from below where ``points`` is negative, centred on it and in its own colour."""
+    ax.annotate(text, (x, y), xytext=(0, points), textcoords="offset points", ha="center", color=color, fontsize=8.5)
+
+
 def layer_key(ax: Axes, n_layers: int, shown: Sequence[int] | None = None) -> None:
     """A legend of layers: all of them where few, otherwise first, middle and last."""
     colors = layer_colors(n_layers)

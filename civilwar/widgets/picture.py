@@ -57,17 +57,10 @@ def _cells(payload: Payload, step: int, metric: str) -> list[list[tuple[float, .
     entry = _entry(payload, metric)
     values = payload.arrays[metric][_tick(payload, entry["clock"], step)]
     off = values - _middle(payload, metric, step, float(np.nanmean(values)))[:, None]
-    most = _deviation(payload, metric)
-    return [
-        [
-            to_rgba(
-                style.LESS if off[i, o] < 0 else style.MORE,
-                min(abs(off[i, o]) / most, 1) if off[i, o] == off[i, o] else 0,
-            )
-            for o in (_owner(payload, metric, h) for h in shape[1])
-        ]
-        for i in shape[0]
-    ]
+    # undefined is no colour
+    opacity = np.nan_to_num(np.abs(off) / _deviation(payload, metric)).clip(max=1)
+    owners = [_owner(payload, metric, head) for head in shape[1]]
+    return [[to_rgba(style.LESS if off[i, o] < 0 else style.MORE, opacity[i, o]) for o in owners] for i in shape[0]]
 
 
 def _null(payload: Payload, metric: str) -> dict[str, str] | None:
