@@ -8,9 +8,7 @@ import ctypes
 import sys
 
 # from glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-#: The highest value glibc accepts. Blocks above it still go back at once; without them the heap would fragment.
-_LARGEST_KEPT_BYTES = 32 * 1024 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
@@ -20,4 +18,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_TRIM_THRESHOLD, -1)) and bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES))
+    # no block, however large, is mapped from the kernel by itself and handed back when freed
+    return bool(mallopt(_M_TRIM_THRESHOLD, -1)) and bool(mallopt(_M_MMAP_MAX, 0))

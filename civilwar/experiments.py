@@ -17,7 +17,8 @@ from torch import Tensor
 from civilwar import metrics
 from civilwar.config import RunConfig
 from civilwar.hooks import QueriesKeys, edit_head_outputs, edit_keys, watch_queries_keys
-from civilwar.model import Decoder, next_token_loss
+from civilwar.loss import next_token_loss
+from civilwar.model import Decoder
 from civilwar.tidy import tidy
 
 #: Heads of one kind, as (layer, query head).

@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from civilwar.attention import attend
 from civilwar.config import ModelConfig
 from civilwar.rope import pair_frequencies
 
 NORM_EPS = 1e-6
 INIT_STD = 0.02
-#: Logits turned to float32 at once in the loss: 16 MB.
-LOSS_CHUNK_ELEMENTS = 2**22
 
 
 class Rope(nn.Module):
@@ -77,9 +76,7 @@ class Attention(nn.Module):
         # normalise in the parameters' precision: float32 under autocast, so that a key norm is not rounded to 3 digits
         q, k = self.q_norm(q.to(w_qkv.dtype)), self.k_norm(k.to(w_qkv.dtype))
         q, k = self.rope(q).to(v.dtype), self.rope(k).to(v.dtype)
-        heads = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
-        )
+        heads = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return self.head_outputs(heads.transpose(1, 2)).flatten(-2) @ w_o
 
 
@@ -138,8 +135,11 @@ class Decoder(nn.Module):
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=INIT_STD, generator=generator)
 
-    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
-        """Raises ValueError where ``tokens`` is longer than the context, since RoPE's table ends there."""
+    def hidden(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream after the final norm, one product with the embedding away from the logits.
+
+        Raises ValueError where ``tokens`` is longer than the context, since RoPE's table ends there.
+        """
         if tokens.shape[1] > self.config.context:
             raise ValueError(
                 f"{tokens.shape[1]} tokens, but the model's context is {self.config.context}: cut the text."
@@ -147,17 +147,9 @@ class Decoder(nn.Module):
         x = self.embedding(tokens) * math.sqrt(self.config.d_model)
         for block in self.blocks:
             x = block(x)
-        return F.linear(self.final_norm(x), self.embedding.weight)
+        out: Tensor = self.final_norm(x)
+        return out
 
-
-def next_token_loss(
-    logits: Float[Tensor, "batch pos vocab"], targets: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch pos"]:
-    """Cross-entropy of each position's next token, in nats, computed in float32 whatever the logits' precision.
-
-    Done a few positions at a time: the float32 copy of all logits would be the largest tensor of a training step.
-    """
-    rows = max(1, LOSS_CHUNK_ELEMENTS // logits.shape[-1])
-    chunks = zip(logits.flatten(0, 1).split(rows), targets.flatten().split(rows), strict=True)
-    losses = [F.cross_entropy(some.float(), wanted, reduction="none") for some, wanted in chunks]
-    return torch.cat(losses).view_as(targets)
+    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of each next token. Raises ValueError as `hidden` does."""
+        return F.linear(self.hidden(tokens), self.embedding.weight)

@@ -8,11 +8,13 @@ tables of their own throughout.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from civilwar import metrics
@@ -59,11 +61,11 @@ def _key_statistics(keys: Tensor, separator: Tensor) -> Tensor:
     )
 
 
-def _query_statistics(queries: Tensor, keys: Tensor) -> Tensor:
+def _query_statistics(query_norm: Tensor, keys: Tensor) -> Tensor:
     """[query_head, statistic]: mean query norm, and its ratio to the mean norm of the head's own keys."""
-    query_norm = metrics.vector_norm(queries).mean((0, 1))
-    key_norm = metrics.vector_norm(keys).mean((0, 1)).repeat_interleave(queries.shape[2] // keys.shape[2])
-    return torch.stack([query_norm, query_norm / key_norm], dim=-1)
+    mean = query_norm.mean((0, 1))
+    key_norm = metrics.vector_norm(keys).mean((0, 1)).repeat_interleave(query_norm.shape[2] // keys.shape[2])
+    return torch.stack([mean, mean / key_norm], dim=-1)
 
 
 def gains(model: Decoder, which: str) -> Tensor:
@@ -73,44 +75,63 @@ def gains(model: Decoder, which: str) -> Tensor:
     return torch.stack([n.weight.detach().float() if isinstance(n, nn.RMSNorm) else absent for n in norms])
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What one forward pass showed of one layer: the texts come first in each."""
+
+    keys: Float[Tensor, "batch pos kv_head d_head"]
+    query_norm: Float[Tensor, "batch pos query_head"]
+    energy: Float[Tensor, "batch 1 kv_head d_head"]
+    """Mean over the text's positions."""
+
+
 class StepTracker:
-    """The every-step stream, on the training batch. Watch one forward pass, then close the step."""
+    """The every-step stream, on the training batch. Watch its forward pass, or passes, then close the step."""
 
     def __init__(self, model: Decoder, separator_ids: Tensor) -> None:
         self._model = model
         self._separator_ids = separator_ids
-        self._layers: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._passes: list[list[_Pass]] = []
+        self._separator: list[Tensor] = []
         self._steps: list[dict[str, Any]] = []
 
     @contextmanager
     def watching(self, tokens: Tensor) -> Iterator[None]:
-        """Measure the queries and keys of the forward pass on ``tokens`` that happens inside."""
-        separator = self._separator_ids[tokens]
-        self._layers = []
+        """Measure the queries and keys of the forward pass on ``tokens``, some texts of the batch, that happens inside."""
+        layers: list[_Pass] = []
 
-        def measure(event: QueriesKeys) -> None:
-            energy = metrics.energy(event.keys_before_norm).mean((0, 1))
-            statistics = _key_statistics(event.keys, separator), _query_statistics(event.queries, event.keys)
-            self._layers.append((*statistics, energy))
+        def keep(event: QueriesKeys) -> None:
+            # keys are kept whole, since quantiles and pairs need all of a batch's; the others by what is asked of them
+            energy = metrics.energy(event.keys_before_norm)
+            layers.append(_Pass(event.keys, metrics.vector_norm(event.queries), energy.mean(1, keepdim=True)))
 
-        with watch_queries_keys(self._model, measure):
+        with watch_queries_keys(self._model, keep):
             yield
+        self._passes.append(layers)
+        self._separator.append(self._separator_ids[tokens])
 
+    @torch.no_grad()
     def close_step(self, step: int, loss: Tensor) -> None:
-        """Keep what was measured as the row of ``step``; still on the device."""
-        key, query, energy = (torch.stack(parts) for parts in zip(*self._layers, strict=True))
+        """Keep what was measured since the last step as the row of ``step``; still on the device."""
+        separator = torch.cat(self._separator)
+        key, query, energy = [], [], []
+        for passes in zip(*self._passes, strict=True):
+            keys = torch.cat([one.keys for one in passes])
+            key.append(_key_statistics(keys, separator))
+            query.append(_query_statistics(torch.cat([one.query_norm for one in passes]), keys))
+            energy.append(torch.cat([one.energy for one in passes]).mean((0, 1)))
         self._steps.append(
             {
                 "step": step,
                 "loss": loss.detach().float(),
-                "key": key,
-                "query": query,
-                "energy": energy,
+                "key": torch.stack(key),
+                "query": torch.stack(query),
+                "energy": torch.stack(energy),
                 "k_gain": gains(self._model, "k_norm"),
                 "q_gain": gains(self._model, "q_norm"),
             }
         )
-        self._layers = []
+        self._passes, self._separator = [], []
 
     def take(self) -> Records:
         """Hand over the rows since the last call, as tables on the host."""

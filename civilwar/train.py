@@ -25,13 +25,17 @@ from civilwar.config import RunConfig
 from civilwar.content import head_content
 from civilwar.corpus import Batches, Corpus, load_corpus
 from civilwar.files import atomic_path, sha256, write_json
-from civilwar.model import Decoder, next_token_loss
+from civilwar.loss import total_next_token_loss
+from civilwar.model import Decoder
 from civilwar.optim import make_optimizers
 from civilwar.prober import Prober, ProbeTexts
 from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunDamaged, RunWriter, check_name, read_json
 from civilwar.tracker import StepTracker
 
 CHECKPOINT_EVERY = 64
+#: A step's texts pass through the model in groups of about so many tokens, whose gradients add up. More would not be
+#: faster on a CPU, and would take more memory anywhere.
+TOKENS_PER_PASS = 2048
 #: A checkout counts as clean when these do not differ from its commit.
 TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
 PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
@@ -140,9 +144,9 @@ class _Session:
             for step in range(first, last + 1):
                 if step in snapshots:
                     self._snapshot(step)
-                loss = self._forward(step)
+                loss = self._loss(step, with_gradient=step < last)
                 if step < last:
-                    self._update(loss)
+                    self._update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
                         bar.set_postfix(step=step, loss=f"{self._finite(loss, step):.3f}")
@@ -152,22 +156,30 @@ class _Session:
                     self._checkpoint(step)
         return self._finish()
 
-    def _forward(self, step: int) -> torch.Tensor:
+    def _loss(self, step: int, with_gradient: bool) -> torch.Tensor:
+        """Mean loss of the step's batch, every head tracked; its gradient is left on the parameters where asked for."""
         inputs, targets = (part.to(self.device) for part in self.batches.batch(step))
-        with self.tracker.watching(inputs), self.autocast():
-            logits = self.model(inputs)
-        loss = next_token_loss(logits, targets).mean()
+        texts = max(1, TOKENS_PER_PASS // inputs.shape[1])
+        loss = torch.zeros((), device=self.device)
+        with torch.set_grad_enabled(with_gradient):
+            for some, wanted in zip(inputs.split(texts), targets.split(texts), strict=True):
+                with self.autocast():
+                    with self.tracker.watching(some):
+                        hidden = self.model.hidden(some)
+                    part = total_next_token_loss(hidden, self.model.embedding.weight, wanted) / targets.numel()
+                if with_gradient:
+                    part.backward()
+                loss += part.detach()
         self.tracker.close_step(step, loss)
         return loss
 
-    def _update(self, loss: torch.Tensor) -> None:
-        loss.backward()
+    def _update(self) -> None:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
 
     def _finite(self, loss: torch.Tensor, step: int) -> float:
-        value = float(loss.detach())
+        value = float(loss)
         if not math.isfinite(value):
             # the rows that show how it came about; a resumed run makes them again
             self._write_rows(step)

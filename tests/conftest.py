@@ -18,10 +18,12 @@ from jaxtyping import install_import_hook
 TYPE_CHECKED = [
     f"civilwar.{name}"
     for name in (
+        "attention",
         "content",
         "corpus",
         "experiments",
         "hooks",
+        "loss",
         "metrics",
         "model",
         "moment",

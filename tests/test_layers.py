@@ -24,6 +24,8 @@ LAYERS = {
     "rope": 2,
     "tokenizer": 3,
     "corpus": 4,
+    "attention": 2.5,
+    "loss": 3,
     "model": 3,
     "hooks": 3,
     "metrics": 3,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from civilwar.config import PRESETS, VARIANTS, ModelConfig, make_config
 from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.model import NORM_EPS, Attention, Decoder, Rope, next_token_loss
+from civilwar.loss import next_token_loss
+from civilwar.model import NORM_EPS, Attention, Decoder, Rope
 from civilwar.rope import standard_frequencies
 
 # axes of different sizes, so that a mixed-up one does not fit

@@ -11,7 +11,8 @@ import torch
 from slow_reading import CONFIG, GROUP, SEED, SEPARATORS, close, participation, sharpened, slow_reading
 from torch import Tensor
 
-from civilwar.model import Decoder, next_token_loss
+from civilwar.loss import next_token_loss
+from civilwar.model import Decoder
 from civilwar.runs import Run
 from civilwar.tracker import StepTracker
 
