@@ -325,7 +325,8 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
             context=2048,
         ),
         TrainConfig(steps=489, batch_size=4),
-        ProbeConfig(),
+        # as many long texts as keep all snapshots a twentieth of the run; twice the laptop's tokens even so
+        ProbeConfig(n_texts=4),
     ),
 }
 

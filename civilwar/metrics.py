@@ -101,10 +101,10 @@ def attention_logits(
     queries: Float[Tensor, "*batch query_head query d_head"], keys: Float[Tensor, "*batch kv_head key d_head"]
 ) -> Float[Tensor, "*batch query_head query key"]:
     """q_i . k_j / sqrt(d_head), every query head against the keys of its own KV head (head // group size)."""
-    group = queries.shape[-3] // keys.shape[-3]
-    grouped = queries.unflatten(-3, (keys.shape[-3], group))
-    logits = grouped @ keys.unsqueeze(-3).mT / math.sqrt(queries.shape[-1])
-    return logits.flatten(-4, -3)
+    n_queries, d_head = queries.shape[-2:]
+    # a group's queries are rows of one matrix product
+    grouped = (queries / math.sqrt(d_head)).unflatten(-3, (keys.shape[-3], -1)).flatten(-3, -2)
+    return (grouped @ keys.mT).unflatten(-2, (-1, n_queries)).flatten(-4, -3)
 
 
 def causal_mask(first_query: int, n_queries: int, n_keys: int, device: torch.device) -> Bool[Tensor, "query key"]:
@@ -196,9 +196,8 @@ def nearby_mass(attention: Float[Tensor, "*batch query key"], first_query: int =
     own.
     """
     query = torch.arange(first_query, first_query + attention.shape[-2], device=attention.device)
-    distance = query[:, None] - torch.arange(attention.shape[-1], device=attention.device)
-    near = (distance >= 0) & (distance < NEARBY) & (distance != 1)
-    return attention.where(near, 0.0).sum(-1)
+    at = [attention_at(attention, query - distance) for distance in range(NEARBY) if distance != 1]
+    return torch.stack(at).nansum(0)
 
 
 def induction_target(n_queries: int, period: int, device: torch.device | None = None) -> Int[Tensor, "query"]:

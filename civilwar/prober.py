@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from civilwar import metrics
 from civilwar.config import ProbeConfig, RunConfig
 from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.model import Decoder, next_token_loss
+from civilwar.loss import total_next_token_loss
+from civilwar.model import Decoder
 from civilwar.runs import Records
 from civilwar.tidy import tidy, with_kv_head
 
@@ -41,8 +42,8 @@ PROBE_QUERY_COLUMNS = (
     "nearby_mass",
 )
 PROBE_INDUCTION_COLUMNS = ("induction_score", "duplicate_token_score")
-#: Queries measured at once: attention is never held whole for a long text.
-QUERY_BLOCK = 256
+#: Queries measured at once: attention is never held whole for a long text, and all heads' rows of a block fit a cache.
+QUERY_BLOCK = 128
 
 
 class Prober:
@@ -112,9 +113,10 @@ class Prober:
             rows.append(_measure_layer(event, rope, separator, self._probe, self._texts.horizons))
 
         with watch_queries_keys(self._model, measure):
-            logits = self._model(tokens)
+            hidden = self._model.hidden(tokens)
         kv, query, sinks = (torch.stack(parts) for parts in zip(*rows, strict=True))
-        return kv, query, sinks, next_token_loss(logits, targets).mean()
+        loss = total_next_token_loss(hidden, self._model.embedding.weight, targets) / targets.numel()
+        return kv, query, sinks, loss
 
     def _rope(self, layer: int) -> nn.Module:
         return self._model.get_submodule(f"blocks.{layer}.attention.rope")
@@ -129,7 +131,7 @@ class Prober:
             layers.append(metrics.causal_attention(metrics.attention_logits(queries, keys)))
 
         with watch_queries_keys(self._model, keep):
-            self._model(text[None])
+            self._model.hidden(text[None])
         return torch.stack(layers)
 
     def _measure_induction(self, text: Tensor) -> Tensor:
@@ -152,15 +154,16 @@ def _measure_layer(
     norm = metrics.vector_norm(keys)
     kv = torch.stack([norm.mean(-1), *_ranks(before_k), *_ranks(keys)], dim=-1)
 
-    layer_norm = norm.mean()
+    # every key turned to the layer's mean length: what the directions alone would make of attention
+    to_mean_norm = (norm.mean() / norm).repeat_interleave(len(queries) // len(keys), 0)
     per_query: list[dict[str, Tensor]] = []
     n_tokens = keys.shape[-2]
     for first in range(0, n_tokens, QUERY_BLOCK):
         last = min(first + QUERY_BLOCK, n_tokens)
-        visible = keys[:, :last]
-        per_query.append(
-            _measure_block(queries[:, first:last], visible, layer_norm, first, separator[:last], probe.sink_positions)
-        )
+        visible = slice(None, last)
+        logits = metrics.attention_logits(queries[:, first:last], keys[:, visible])
+        block = _measure_block(logits, to_mean_norm[:, visible], first, separator[visible], probe.sink_positions)
+        per_query.append(block)
     whole = {name: torch.cat([block[name] for block in per_query], dim=-1) for name in per_query[0]}
     query = torch.stack(
         [
@@ -194,26 +197,52 @@ def _ranks(keys: Tensor) -> tuple[Tensor, ...]:
 
 
 def _measure_block(
-    queries: Tensor, keys: Tensor, layer_norm: Tensor, first: int, separator: Tensor, positions: tuple[int, ...]
+    logits: Tensor, to_mean_norm: Tensor, first: int, separator: Tensor, positions: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """Per-query values [query_head, query] of one block of queries against the keys up to its end."""
-    logits = metrics.attention_logits(queries, keys)
-    attention = metrics.causal_attention(logits, first)
-    rescaled = metrics.attention_logits(queries, metrics.rescale_keys(keys, layer_norm))
-    previous = torch.arange(first, first + queries.shape[-2], device=keys.device) - 1
+    """Per-query values [query_head, query] of one block's logits [query_head, query, key], keys up to the block's end.
+
+    ``to_mean_norm`` [query_head, key]: what each key's length must be multiplied with. Overwrites ``logits``.
+    """
+    n_queries, n_keys = logits.shape[-2:]
+    rescaled = _softmax(logits * to_mean_norm[:, None], first)
+    softmax = _softmax(logits, first)
+    weights, total = softmax["weights"], softmax["total"]
+    previous = torch.arange(first, first + n_queries, device=logits.device) - 1
     # a key after the whole block is not looked at yet
-    unseen = torch.zeros_like(attention[..., 0])
-    fixed = {f"key{k}": attention[..., k - 1] if k <= keys.shape[-2] else unseen for k in positions}
+    unseen = torch.zeros_like(total)
+    fixed = {f"key{k}": weights[..., k - 1] / total if k <= n_keys else unseen for k in positions}
     return {
-        "entropy": metrics.attention_entropy(attention),
-        "max_weight": metrics.largest_weight(attention),
-        "entropy_rescaled": metrics.attention_entropy(metrics.causal_attention(rescaled, first)),
-        "top_logit": metrics.top_logit(logits, first),
-        "separator": metrics.attention_mass(attention, separator),
-        "previous": metrics.attention_at(attention, previous),
-        "nearby": metrics.nearby_mass(attention, first),
+        "entropy": softmax["entropy"],
+        "max_weight": 1 / total,
+        "entropy_rescaled": rescaled["entropy"],
+        "top_logit": softmax["top"],
+        "separator": metrics.attention_mass(weights, separator) / total,
+        "previous": metrics.attention_at(weights, previous) / total,
+        "nearby": metrics.nearby_mass(weights, first) / total,
         **fixed,
     }
+
+
+def _softmax(logits: Tensor, first: int) -> dict[str, Tensor]:
+    """The causal softmax in parts, in few passes over memory; overwrites ``logits``.
+
+    ``top``, the largest visible logit l*; ``weights``, exp(l - l*), 0 where the query may not look; ``total``, their sum
+    Z, so that the largest attention is 1 / Z; ``entropy``, ln Z - sum_j (weights_j / Z) (l_j - l*), which adds two terms
+    that are never negative.
+    """
+    n_queries, n_keys = logits.shape[-2:]
+    # only keys of the block itself may lie in a query's future
+    own = logits[..., first:]
+    future = ~metrics.causal_mask(first, n_queries, n_keys, logits.device)[:, first:]
+    own.masked_fill_(future, -torch.inf)
+    top = logits.amax(-1)
+    logits.sub_(top[..., None])
+    weights = logits.exp()
+    total = weights.sum(-1)
+    # 0 * -inf is not a number
+    own.masked_fill_(future, 0.0)
+    entropy = total.log() - logits.mul_(weights).sum(-1) / total
+    return {"top": top, "weights": weights, "total": total, "entropy": entropy}
 
 
 class ProbeTexts:
