@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
-    except (RunError, ValueError, ArithmeticError) as error:
+    except (RunError, ValueError, ArithmeticError, OSError) as error:
         print(f"civilwar: {error}", file=sys.stderr)
         return 1
     return 0

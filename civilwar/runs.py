@@ -66,6 +66,10 @@ class RunDamaged(RunError):
     """A file of the run is missing, truncated or altered."""
 
 
+class RunNotWritten(RunError):
+    """The disk refused a file of the run; what was written before is whole."""
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises RunDamaged where it is not one."""
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
@@ -29,7 +30,18 @@ from civilwar.loss import total_next_token_loss
 from civilwar.model import Decoder
 from civilwar.optim import make_optimizers
 from civilwar.prober import Prober, ProbeTexts
-from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunDamaged, RunWriter, check_name, read_json
+from civilwar.runs import (
+    PROBE,
+    WEIGHTS,
+    Records,
+    Run,
+    RunDamaged,
+    RunError,
+    RunNotWritten,
+    RunWriter,
+    check_name,
+    read_json,
+)
 from civilwar.tracker import StepTracker
 
 CHECKPOINT_EVERY = 64
@@ -45,7 +57,7 @@ class DeviceError(ValueError):
     """The device asked for is unknown or not there."""
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(RunError):
     """The loss is no longer a number."""
 
 
@@ -76,7 +88,8 @@ def train(
         checkpoint_every: steps between checkpoints. Changes nothing that is recorded.
         progress: show a progress bar with loss, tokens per second and time left.
 
-    Raises RunBusy, RunMismatch or RunDamaged (`civilwar.runs`), CorpusError, DeviceError, or TrainingDiverged.
+    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.runs`), CorpusError, DeviceError, or
+    TrainingDiverged.
     """
     chosen = choose_device(device)
     keep_freed_memory()
@@ -87,7 +100,14 @@ def train(
             writer.remove_scaffolding()
             return Run(path)
         corpus = load_corpus(config.corpus, config.model.vocab_size)
-        return _Session(writer, config, corpus, chosen, checkpoint_every).run(progress)
+        session = _Session(writer, config, corpus, chosen, checkpoint_every)
+        try:
+            return session.run(progress)
+        except (OSError, SafetensorError) as error:
+            raise RunNotWritten(
+                f"{path} could not be written: {error}. What was written before is whole: make room or mend the disk, "
+                f"then the same command goes on {session.saved()}."
+            ) from error
 
 
 class _Session:
@@ -186,7 +206,8 @@ class _Session:
             self.writer.write_manifest(status="diverged")
             raise TrainingDiverged(
                 f"the loss is {value} at step {step} of {self.writer.path.name}. Its tables up to there are kept in "
-                f"{self.writer.path}; lower the learning rate or change the precision, and train under another name."
+                f"{self.writer.path}, and the state {self.saved()}; lower the learning rate or change the precision, and "
+                "train under another name."
             )
         return value
 
@@ -197,6 +218,13 @@ class _Session:
 
     # ------------------------------------------------------------ checkpoints
 
+    def saved(self) -> str:
+        """Where the newest checkpoint stands, in words."""
+        steps = [int(folder.name) for folder in (self.writer.path / "checkpoints").glob("[0-9]*")]
+        return (
+            f"from the checkpoint of step {max(steps)}" if steps else "from the start, since there is no checkpoint yet"
+        )
+
     def _checkpoint(self, step: int) -> None:
         """Rows first, then the state they belong to: a checkpoint never promises rows that are not there."""
         self._write_rows(step)
@@ -204,7 +232,7 @@ class _Session:
         with atomic_path(folder / f"{step:06d}") as temporary:
             temporary.mkdir()
             state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
-            torch.save(state, temporary / "state.pt")
+            _save(state, temporary / "state.pt")
             sidecar = {
                 "step": step,
                 "config_hash": self.config.hash,
@@ -328,6 +356,14 @@ class _Session:
                 "tokens_per_second": round(self.config.n_tokens / wall, 1) if wall else None,
             },
         )
+
+
+def _save(state: dict[str, Any], file: Path) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        # what torch makes of a full disk
+        raise OSError(f"{file.name} was refused ({error})") from error
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

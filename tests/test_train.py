@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -359,6 +360,51 @@ def test_without_any_checkpoint_a_run_starts_again(interrupted: Path, smoke_run:
     assert_same_run(run, smoke_run)
 
 
+LIMITED = """
+import resource, sys
+from civilwar.config import RunConfig
+from civilwar import cli, train
+import json
+
+config, name, limit = RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+cli._train = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
+write = train._Session._checkpoint
+
+def checkpoint(session, step):
+    if step >= 14:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    write(session, step)
+
+train._Session._checkpoint = checkpoint
+sys.exit(cli.main(["train"]))
+"""
+
+
+@pytest.mark.parametrize("limit", [300, 20_000, 100_000], ids=["a table", "a larger table", "the state"])
+def test_a_disk_that_refuses_to_write_costs_nothing_recorded(
+    smoke_run: Run, smoke_config: RunConfig, limit: int
+) -> None:
+    # a limit on the size of any file, from the checkpoint of step 14 on, stands for a full disk
+    name = f"full-{limit}"
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, json.dumps(smoke_config.as_dict()), name, str(limit)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"civilwar: .* could not be written: .* goes on from the checkpoint of step 9\.", line)
+    half = open_run(name)
+    assert not half.complete
+    assert half.table("train").equals(smoke_run.table("train")[: half.last_step + 1])
+    assert half.last_step in (9, 14)
+    run = train(smoke_config, name, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == [10]
+    assert_same_run(run, smoke_run)
+
+
 @pytest.mark.parametrize("first_bad_step", [3, 6, 24])
 def test_a_diverging_run_stops_and_keeps_what_it_has(
     smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch, first_bad_step: int
@@ -374,7 +420,7 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(
             session.model.blocks[0].mlp.up.weight.data[:] = math.inf
 
     monkeypatch.setattr(training._Session, "_update", update)
-    with pytest.raises(TrainingDiverged, match=rf"the loss is nan at step \d+ of {name}\. Its tables"):
+    with pytest.raises(TrainingDiverged, match=rf"the loss is nan at step \d+ of {name}\. Its tables.* step \d+;"):
         train(smoke_config, name, device="cpu", checkpoint_every=2, progress=False)
     run = open_run(name)
     assert not run.complete
