@@ -1,0 +1,294 @@
+"""What tracking every head costs: `python benchmarks/training.py`, half an hour on a machine that does nothing else.
+
+Four ways of doing the same step of a preset take turns in one process, on the same batches: plain PyTorch, this package
+without and with its tracker, and the usual way with a Python loop over heads (`benchmarks/usual.py`). Then what a snapshot
+costs, how the cost grows with layers, context and heads, and the peak memory of a process that only trains. Prints a table
+and writes ``data/benchmarks/training.json``, from which the book's page is made. Ratios are of medians of alternating
+repetitions; nothing of this is a test.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import usual
+
+from civilwar import attention, paths
+from civilwar import train as training
+from civilwar.allocator import keep_freed_memory
+from civilwar.config import RunConfig, make_config
+from civilwar.corpus import load_corpus
+from civilwar.files import write_json
+from civilwar.runs import RunWriter
+
+RESULT = "benchmarks/training.json"
+
+
+def flops_per_step(config: RunConfig) -> float:
+    """6 x parameters a token, and attention's two products with their gradients over the causal half.
+
+    The embedding counts as the matrix that makes the logits; looking a token up costs none.
+    """
+    model = config.model
+    width = model.n_query_heads * model.d_head
+    attention_flops = model.n_layers * 3 * 2 * 2 * (model.context / 2) * width
+    return config.tokens_per_step * (6 * model.n_parameters + attention_flops)
+
+
+def matrix_rate(repetitions: int = 9) -> list[float]:
+    """Floating-point operations a second of a large bfloat16 matrix product."""
+    n = 4096
+    a, b = torch.randn(n, n).bfloat16(), torch.randn(n, n).bfloat16()
+    F.linear(a, b)
+    rates = []
+    for _ in range(repetitions):
+        begun = time.perf_counter()
+        F.linear(a, b)
+        rates.append(2 * n**3 / (time.perf_counter() - begun))
+    return rates
+
+
+@contextlib.contextmanager
+def session(config: RunConfig) -> Iterator[training._Session]:
+    """A run's model, optimisers, batches and tracker, as training makes them, in a folder that goes again."""
+    with tempfile.TemporaryDirectory() as folder, RunWriter(Path(folder) / "run", config) as writer:
+        corpus = load_corpus(config.corpus, config.model.vocab_size)
+        yield training._Session(writer, config, corpus, training.choose_device("cpu"), training.CHECKPOINT_EVERY)
+
+
+class Ways:
+    """The same step, done in four ways. Each leaves a gradient on the parameters."""
+
+    def __init__(self, of: training._Session) -> None:
+        self.of, self.rows = of, list[dict[str, float]]()
+
+    def plain(self, step: int) -> None:
+        """The library's attention, the whole batch at once, all logits in memory; no tracking."""
+        inputs, targets = self.of.batches.batch(step)
+        with library_attention():
+            usual.loss(self.of.model, inputs, targets, "bf16-autocast").backward()
+
+    def untracked(self, step: int) -> None:
+        """The package's step without its tracker."""
+        with without_tracker(self.of):
+            self.of._loss(step, with_gradient=True)
+
+    def tracked(self, step: int) -> None:
+        """The package's step."""
+        self.of._loss(step, with_gradient=True)
+        # as a checkpoint would, seldom; the copy of a step's rows is small beside the step
+        self.of.tracker.take()
+
+    def loops(self, step: int) -> None:
+        """Float32, a Python loop over heads, a host copy for every number."""
+        inputs, targets = self.of.batches.batch(step)
+        separator = self.of.texts.separator_ids[inputs]
+        with library_attention(), usual.tracking(self.of.model, separator, self.rows):
+            loss = usual.loss(self.of.model, inputs, targets, "float32")
+        loss.backward()
+        self.rows.clear()
+
+
+@contextlib.contextmanager
+def library_attention() -> Iterator[None]:
+    """Every text attended to by the library's kernel."""
+    before, attention.BLOCKED_FROM = attention.BLOCKED_FROM, sys.maxsize
+    try:
+        yield
+    finally:
+        attention.BLOCKED_FROM = before
+
+
+@contextlib.contextmanager
+def without_tracker(of: training._Session) -> Iterator[None]:
+    """Watch nothing, keep nothing."""
+    tracker = of.tracker
+
+    class Nothing:
+        watching = staticmethod(lambda tokens: contextlib.nullcontext())
+        close_step = staticmethod(lambda step, loss: None)
+
+    of.tracker = Nothing()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        of.tracker = tracker
+
+
+def seconds(work: Callable[..., object], *arguments: object) -> float:
+    """Wall time of one call."""
+    begun = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - begun
+
+
+def compare_ways(config: RunConfig, repetitions: int) -> dict[str, Any]:
+    """Seconds of each way's gradient and of the optimisers, taking turns after one step each that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in ("plain", "untracked", "tracked", "loops", "optimisers")}
+    with session(config) as of:
+        ways = Ways(of)
+        for repetition in range(repetitions + 1):
+            for name in ("plain", "untracked", "tracked", "loops"):
+                gradient = seconds(getattr(ways, name), repetition)
+                update = seconds(of._update)
+                if repetition:
+                    found[name].append(gradient)
+                    found["optimisers"].append(update)
+                    print(f"  {name:<10} {gradient:7.2f} s, optimisers {update:.2f} s", flush=True)
+    return found
+
+
+def grow(config: RunConfig, repetitions: int) -> list[dict[str, Any]]:
+    """Tracked and untracked steps of models that differ from the preset in one thing."""
+    model, batch = config.model, config.train.batch_size
+    shapes: list[tuple[str, int, dict[str, int], int]] = []
+    shapes += [
+        ("layers", n, {"n_layers": n}, batch)
+        for n in (max(1, model.n_layers // 4), model.n_layers // 2, model.n_layers)
+    ]
+    # as many tokens a step whatever the context
+    shapes += [("context", model.context // by, {"context": model.context // by}, batch * by) for by in (4, 2, 1)]
+    # as many numbers in all heads together: more of them, and smaller
+    shapes += [
+        (
+            "query heads of a layer",
+            model.n_query_heads * by,
+            {
+                "n_query_heads": model.n_query_heads * by,
+                "n_kv_heads": model.n_kv_heads * by,
+                "d_head": model.d_head // by,
+            },
+            batch,
+        )
+        for by in (1, 2, 4)
+    ]
+    rows = []
+    for axis, value, changes, batch_size in shapes:
+        changed = dataclasses.replace(
+            config,
+            model=dataclasses.replace(model, **changes),
+            train=dataclasses.replace(config.train, batch_size=batch_size),
+            # what fits the smallest model; no snapshot is taken of these
+            probe=dataclasses.replace(
+                config.probe, capacity_ranks=(1,), report_tokens=16, short_tokens=16, sink_horizons=(16,)
+            ),
+        )
+        with session(changed) as of:
+            ways = Ways(of)
+            untracked, tracked = [], []
+            for repetition in range(repetitions + 1):
+                for times, way in ((untracked, ways.untracked), (tracked, ways.tracked)):
+                    spent = seconds(way, repetition)
+                    of._update()
+                    if repetition:
+                        times.append(spent)
+        rows.append({"axis": axis, "value": value, "untracked": untracked, "tracked": tracked})
+        print(f"  {axis} {value}: {statistics.median(tracked):.2f} s tracked", flush=True)
+    return rows
+
+
+def snapshot_seconds(config: RunConfig, repetitions: int) -> list[float]:
+    """Seconds of a snapshot, after one that does not count."""
+    with session(config) as of:
+        return [seconds(of._snapshot, at) for at in range(repetitions + 1)][1:]
+
+
+def peak_memory(config: RunConfig) -> float:
+    """Bytes a process needed at most that did three tracked steps, a snapshot and nothing else."""
+    command = [sys.executable, __file__, "--preset", config.preset, "--only-memory"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    return float(done.stdout.split()[-1])
+
+
+def _measure_memory(config: RunConfig) -> None:
+    with session(config) as of:
+        for step in range(3):
+            of._loss(step, with_gradient=True)
+            of._update()
+        of._snapshot(3)
+    # kilobytes on Linux, bytes on macOS
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
+def report(result: dict[str, Any]) -> str:
+    """The table, in words and numbers."""
+    times, flops = result["ways"], result["flops_per_step"]
+    rate = statistics.median(result["matrix_rate"])
+    optimisers = statistics.median(times["optimisers"])
+    lines = [
+        f"{result['machine']['name']}, {result['machine']['threads']} threads; preset {result['preset']}, "
+        f"{result['tokens_per_step']} tokens a step, {flops / 1e12:.2f} TFLOP",
+        f"bfloat16 matrix product: {rate / 1e9:.0f} GFLOP/s",
+        f"{'a step':<12}{'seconds (range)':>24}{'tokens/s':>10}{'of matrix rate':>16}{'with optimisers':>17}",
+    ]
+    for name in ("plain", "untracked", "tracked", "loops"):
+        middle = statistics.median(times[name])
+        spread = f"{middle:.2f} ({min(times[name]):.2f} to {max(times[name]):.2f})"
+        with_update = middle + optimisers
+        lines.append(
+            f"{name:<12}{spread:>24}{result['tokens_per_step'] / with_update:>10.0f}"
+            f"{flops / middle / rate:>16.0%}{flops / with_update / rate:>17.0%}"
+        )
+    snapshot = statistics.median(result["snapshots"])
+    tracked = statistics.median(times["tracked"]) + optimisers
+    stream = result["n_snapshots"] * snapshot
+    lines += [
+        f"tracking: {tracked / (statistics.median(times['untracked']) + optimisers) - 1:.1%} of a step",
+        f"a snapshot: {snapshot:.2f} s; {result['n_snapshots']} of them: "
+        f"{stream / (stream + result['n_steps'] * tracked):.1%} of a run",
+        f"peak memory: {result['peak_memory'] / 2**30:.2f} GiB",
+    ]
+    for row in result["growth"]:
+        with_, without = statistics.median(row["tracked"]), statistics.median(row["untracked"])
+        lines.append(f"{row['axis']:<24}{row['value']:>6}{with_:>9.2f} s, tracking {with_ / without - 1:>6.1%}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the numbers."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--preset", default="paper")
+    options.add_argument("--repetitions", type=int, default=5)
+    options.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    config = make_config(chosen.preset)
+    keep_freed_memory()
+    if chosen.only_memory:
+        _measure_memory(config)
+        return
+    result = {
+        "preset": chosen.preset,
+        "machine": training.describe_device(torch.device("cpu")),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]},
+        "repetitions": chosen.repetitions,
+        "tokens_per_step": config.tokens_per_step,
+        "n_steps": config.train.steps,
+        "n_snapshots": len(config.snapshot_steps()),
+        "flops_per_step": flops_per_step(config),
+        "matrix_rate": matrix_rate(),
+        "peak_memory": peak_memory(config),
+        "snapshots": snapshot_seconds(config, 3),
+        "ways": compare_ways(config, chosen.repetitions),
+        "growth": grow(config, 3),
+    }
+    print(report(result))
+    if chosen.preset == "paper":
+        write_json(paths.recorded() / RESULT, json.loads(json.dumps(result)))
+
+
+if __name__ == "__main__":
+    main()
