@@ -44,6 +44,7 @@ LAYERS = {
     "collection": 5,
     "analysis.controls": 5.5,
     "analysis.capacity": 5.5,
+    "analysis.beside": 5.5,
     "analysis.kinds": 6.5,
     "analysis.roles": 6.6,
     "estimators": 6.8,
