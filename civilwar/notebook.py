@@ -159,8 +159,13 @@ class _TwoForms:
         return {**data, "text/html": self._page}, metadata
 
 
-def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2) -> None:
-    """Display a small table with a title and its data as CSV; undefined values are shown as a dash."""
+def show_table(
+    table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2, words: bool = False
+) -> None:
+    """Display a small table with a title and its data as CSV; undefined values are shown as a dash.
+
+    ``words``: its cells are text to read, so they begin on the left and wrap.
+    """
     formats = {
         column: f"{{:.{decimals if isinstance(decimals, int) else decimals.get(str(column), 2)}f}}"
         for column in table.columns
@@ -168,7 +173,7 @@ def show_table(table: pd.DataFrame, name: str, title: str, decimals: Mapping[str
     }
     body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
     body = body.hide(axis="index").set_uuid(name)
-    body.set_table_attributes('class="cw-table dataframe"')
+    body.set_table_attributes(f'class="cw-table{" cw-words" if words else ""} dataframe"')
     page = HTML(
         f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
         f'<p class="cw-links">{csv_link(name, "", table)}</p></figure>'
