@@ -30,23 +30,14 @@ import usual
 from civilwar import attention, paths
 from civilwar import train as training
 from civilwar.allocator import keep_freed_memory
+from civilwar.analysis import speed
 from civilwar.config import RunConfig, make_config
 from civilwar.corpus import load_corpus
+from civilwar.cost import flops_per_step
 from civilwar.files import write_json
 from civilwar.runs import RunWriter
 
 RESULT = "benchmarks/training.json"
-
-
-def flops_per_step(config: RunConfig) -> float:
-    """6 x parameters a token, and attention's two products with their gradients over the causal half.
-
-    The embedding counts as the matrix that makes the logits; looking a token up costs none.
-    """
-    model = config.model
-    width = model.n_query_heads * model.d_head
-    attention_flops = model.n_layers * 3 * 2 * 2 * (model.context / 2) * width
-    return config.tokens_per_step * (6 * model.n_parameters + attention_flops)
 
 
 def matrix_rate(repetitions: int = 9) -> list[float]:
@@ -225,37 +216,12 @@ def _measure_memory(config: RunConfig) -> None:
 
 
 def report(result: dict[str, Any]) -> str:
-    """The table, in words and numbers."""
-    times, flops = result["ways"], result["flops_per_step"]
-    rate = statistics.median(result["matrix_rate"])
-    optimisers = statistics.median(times["optimisers"])
-    lines = [
-        f"{result['machine']['name']}, {result['machine']['threads']} threads; preset {result['preset']}, "
-        f"{result['tokens_per_step']} tokens a step, {flops / 1e12:.2f} TFLOP",
-        f"bfloat16 matrix product: {rate / 1e9:.0f} GFLOP/s",
-        f"{'a step':<12}{'seconds (range)':>24}{'tokens/s':>10}{'of matrix rate':>16}{'with optimisers':>17}",
-    ]
-    for name in ("plain", "untracked", "tracked", "loops"):
-        middle = statistics.median(times[name])
-        spread = f"{middle:.2f} ({min(times[name]):.2f} to {max(times[name]):.2f})"
-        with_update = middle + optimisers
-        lines.append(
-            f"{name:<12}{spread:>24}{result['tokens_per_step'] / with_update:>10.0f}"
-            f"{flops / middle / rate:>16.0%}{flops / with_update / rate:>17.0%}"
-        )
-    snapshot = statistics.median(result["snapshots"])
-    tracked = statistics.median(times["tracked"]) + optimisers
-    stream = result["n_snapshots"] * snapshot
-    lines += [
-        f"tracking: {tracked / (statistics.median(times['untracked']) + optimisers) - 1:.1%} of a step",
-        f"a snapshot: {snapshot:.2f} s; {result['n_snapshots']} of them: "
-        f"{stream / (stream + result['n_steps'] * tracked):.1%} of a run",
-        f"peak memory: {result['peak_memory'] / 2**30:.2f} GiB",
-    ]
-    for row in result["growth"]:
-        with_, without = statistics.median(row["tracked"]), statistics.median(row["untracked"])
-        lines.append(f"{row['axis']:<24}{row['value']:>6}{with_:>9.2f} s, tracking {with_ / without - 1:>6.1%}")
-    return "\n".join(lines)
+    """The tables, and the numbers that the book's page quotes."""
+    numbers = (
+        f"{name:<28}{value:>12.2f}" for name, value in speed.summary(result).items() if not isinstance(value, str)
+    )
+    tables = (speed.ways(result), speed.growth(result))
+    return "\n\n".join([*(table.round(3).to_string(index=False) for table in tables), "\n".join(numbers)])
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ LAYERS = {
     "analysis.controls": 5.5,
     "analysis.capacity": 5.5,
     "analysis.beside": 5.5,
+    "cost": 2,
     "analysis.kinds": 6.5,
     "analysis.roles": 6.6,
     "estimators": 6.8,
