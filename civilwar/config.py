@@ -7,7 +7,7 @@ trained. Learning rates and weight decay are the same in every preset because th
 import dataclasses
 import hashlib
 import json
-import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,8 @@ Precision = Literal["bf16-autocast", "bf16-pure", "float32"]
 
 #: Raised by one whenever a recorded table changes its meaning; part of the configuration's hash.
 SCHEMA_VERSION = 2
+#: More fits no tensor, and no machine.
+LARGEST_INT = 2**31 - 1
 
 
 class ConfigError(ValueError):
@@ -29,28 +31,39 @@ def _require(condition: bool, field_name: str, value: object, expected: str) -> 
         raise ConfigError(f"{field_name} = {value!r}: expected {expected}.")
 
 
+def _is_int(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_INT
+
+
+def _is_rate(value: object) -> bool:
+    # false for nan; integers beyond all floats are no rates either
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 <= value <= sys.float_info.max
+
+
+def _is_text(value: object) -> bool:
+    # half a surrogate pair, which Python makes of a file name it cannot decode, could not be written down
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _require_positive_int(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        _require(
-            isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-            name,
-            value,
-            "an integer of at least 1",
-        )
+        _require(_is_int(value, 1), name, value, f"an integer of at least 1 and at most {LARGEST_INT}")
 
 
 def _require_rate(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-        _require(good, name, value, "a finite number of at least 0")
+        _require(_is_rate(value), name, value, "a finite number of at least 0")
 
 
 def _require_choice(owner: object, **choices: Any) -> None:
     for name, literal in choices.items():
         value = getattr(owner, name)
-        _require(value in get_args(literal), name, value, "one of " + ", ".join(get_args(literal)))
+        good = isinstance(value, str) and value in get_args(literal)
+        _require(good, name, value, "one of " + ", ".join(get_args(literal)))
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class ModelConfig:
         _require_rate(self, "rope_base")
         _require(self.rope_base > 1, "rope_base", self.rope_base, "a number above 1")
         _require_choice(self, qk_norm=QKNorm, rope_order=RopeOrder)
+        _require(isinstance(self.joint_qkvo, bool), "joint_qkvo", self.joint_qkvo, "True or False")
 
     @property
     def group_size(self) -> int:
@@ -144,8 +158,10 @@ class TrainConfig:
             self, "muon_lr", "muon_momentum", "adamw_lr", "weight_decay", "gain_weight_decay", "matrix_adamw_lr"
         )
         _require(self.muon_momentum < 1, "muon_momentum", self.muon_momentum, "a number below 1")
-        betas_good = len(self.adamw_betas) == 2 and all(0 <= beta < 1 for beta in self.adamw_betas)
-        _require(betas_good, "adamw_betas", self.adamw_betas, "two numbers in [0, 1)")
+        betas = self.adamw_betas
+        # a tuple: a list would be equal to no stored configuration
+        betas_good = isinstance(betas, tuple) and len(betas) == 2 and all(_is_rate(beta) and beta < 1 for beta in betas)
+        _require(betas_good, "adamw_betas", betas, "a tuple of two numbers in [0, 1)")
         _require_choice(self, matrix_optimizer=MatrixOptimizer, precision=Precision)
 
 
@@ -183,8 +199,8 @@ class ProbeConfig:
         _require(self.short_tokens >= 8, "short_tokens", self.short_tokens, "at least 8 tokens")
         for name in ("sink_horizons", "sink_positions", "capacity_ranks"):
             values = getattr(self, name)
-            good = len(values) > 0 and all(isinstance(v, int) and v >= 1 for v in values)
-            _require(good, name, values, "one or more integers of at least 1")
+            good = isinstance(values, tuple) and len(values) > 0 and all(_is_int(value, 1) for value in values)
+            _require(good, name, values, "a tuple of one or more integers of at least 1")
         _require(1 in self.sink_positions, "sink_positions", self.sink_positions, "1, the first token, among them")
         highest, first_horizon = max(self.sink_positions), min(self.sink_horizons)
         _require(
@@ -206,15 +222,22 @@ class RunConfig:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        good = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31
-        _require(good, "seed", self.seed, "an integer from 0 to 2147483647")
-        _require(bool(self.corpus.strip()), "corpus", self.corpus, "docstrings, path:FOLDER_OR_FILE or hub:NAME")
+        for name in ("preset", "variant"):
+            _require(_is_text(getattr(self, name)), name, getattr(self, name), "a name")
+        _require(_is_int(self.seed, 0), "seed", self.seed, f"an integer from 0 to {LARGEST_INT}")
+        named = _is_text(self.corpus) and not self.corpus.isspace()
+        _require(named, "corpus", self.corpus, "docstrings, path:FOLDER_OR_FILE or hub:NAME, in UTF-8")
+        for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("probe", ProbeConfig)):
+            _require(isinstance(getattr(self, name), kind), name, getattr(self, name), f"a {kind.__name__}")
+        _require(_is_int(self.schema_version, 0), "schema_version", self.schema_version, "an integer of at least 0")
         within = f"at most the context of {self.model.context} tokens"
         for name in ("short_tokens", "report_tokens"):
             value = getattr(self.probe, name)
             _require(value <= self.model.context, name, value, within)
         horizons = self.probe.sink_horizons
         _require(min(horizons) <= self.model.context, "sink_horizons", horizons, f"one that is {within}")
+        ranks, d_head = self.probe.capacity_ranks, self.model.d_head
+        _require(min(ranks) < d_head, "capacity_ranks", ranks, f"one that is below d_head = {d_head}")
 
     @property
     def tokens_per_step(self) -> int:
@@ -262,16 +285,17 @@ class RunConfig:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "RunConfig":
         """Inverse of `as_dict`. Raises ConfigError for fields this version does not know."""
+        _require(isinstance(stored, dict), "config", stored, "a dictionary of fields")
         try:
             parts = dict(stored)
+            for name in ("model", "train", "probe"):
+                _require(isinstance(parts[name], dict), name, parts[name], "a dictionary of fields")
+                # JSON makes lists of tuples
+                parts[name] = {key: tuple(v) if isinstance(v, list) else v for key, v in parts[name].items()}
             parts["model"] = ModelConfig(**parts["model"])
-            train = dict(parts["train"])
-            train["adamw_betas"] = tuple(train["adamw_betas"])
-            parts["train"] = TrainConfig(**train)
-            probe: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in parts["probe"].items()
-            }
-            parts["probe"] = ProbeConfig(**probe)
+            # every version stored the betas: without them something is wrong
+            parts["train"] = TrainConfig(**{"adamw_betas": None} | parts["train"])
+            parts["probe"] = ProbeConfig(**parts["probe"])
             return cls(**parts)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"stored configuration does not fit this version of civilwar: {error}.") from error
@@ -350,8 +374,8 @@ def make_config(
 
     Raises ConfigError naming the valid values when a name is unknown.
     """
-    _require(preset in PRESETS, "preset", preset, "one of " + ", ".join(PRESETS))
-    _require(variant in VARIANTS, "variant", variant, "one of " + ", ".join(VARIANTS))
+    _require(isinstance(preset, str) and preset in PRESETS, "preset", preset, "one of " + ", ".join(PRESETS))
+    _require(isinstance(variant, str) and variant in VARIANTS, "variant", variant, "one of " + ", ".join(VARIANTS))
     model, train, probe = PRESETS[preset]
     changes = VARIANTS[variant]
     model_fields = {f.name for f in dataclasses.fields(ModelConfig)}

@@ -63,7 +63,8 @@ OTHER_VALUES: dict[str, st.SearchStrategy[Any]] = {
     # 1, the first token, has to be among them
     "probe.sink_positions": st.lists(st.integers(1, 4), max_size=3).map(lambda others: (1, *others)),
     "probe.experiment_texts": st.integers(1, 64),
-    "probe.capacity_ranks": st.lists(st.integers(1, 64), min_size=1).map(tuple),
+    # one has to be below the 64 dimensions of a head
+    "probe.capacity_ranks": st.lists(st.integers(1, 99)).map(lambda others: (63, *others)),
     "probe.random_draws": st.integers(1, 99),
     "probe.content_texts": st.integers(2, 64),
 }
@@ -183,6 +184,7 @@ def test_the_variants_asked_for_are_there() -> None:
         ("probe", "short_tokens", 513),
         ("probe", "report_tokens", 513),
         ("probe", "sink_horizons", (1024,)),
+        ("probe", "capacity_ranks", (64, 99)),
         ("", "seed", -1),
         ("", "seed", 2**31),
         ("", "seed", True),
