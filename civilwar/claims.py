@@ -274,7 +274,7 @@ def criteria_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
                 "criterion": f.criterion.name,
                 "says": f.criterion.says,
                 "role": f.criterion.role,
-                "wanted": _wanted(f.criterion),
+                "wanted": wanted(f.criterion),
                 "estimate": f.value,
                 "low": f.low,
                 "high": f.high,
@@ -290,7 +290,8 @@ def criteria_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     )
 
 
-def _wanted(criterion: Criterion) -> str:
+def wanted(criterion: Criterion) -> str:
+    """The side and threshold that a criterion asks for, in words."""
     if isinstance(criterion.threshold, tuple):
         return f"{criterion.threshold[0]:g} to {criterion.threshold[1]:g}"
     return f"{criterion.side} {criterion.threshold:g}"

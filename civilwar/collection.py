@@ -1,10 +1,10 @@
 """The sweep's runs, as far as they are recorded: what the controls and the verdicts are computed from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from civilwar import plan
-from civilwar.config import DEFAULT_CORPUS, VARIANTS
+from civilwar.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
 from civilwar.runs import Run, check_same_config, find_run
 
 
@@ -14,6 +14,8 @@ class Sweep:
 
     runs: Mapping[str, Mapping[int, Run]]
     missing: tuple[str, ...]
+    config: RunConfig = field(default_factory=make_config)
+    """Of its first planned run: what all have in common but variant and seed."""
 
     def of(self, variant: str) -> list[Run]:
         """Runs of one variant, by seed. Empty where none is there."""
@@ -60,13 +62,14 @@ class Sweep:
 
 
 def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
-    """The complete runs of the plan, this machine's or recorded; never trains.
+    """The complete runs of the plan that stands beside a preset, this machine's or recorded; never trains.
 
     Raises RunMismatch where a run of a planned name has another configuration.
     """
     runs: dict[str, dict[int, Run]] = {}
     missing: list[str] = []
-    for config in plan.sweep(preset, corpus):
+    planned = plan.sweep(plan.SWEPT_INSTEAD.get(preset, preset), corpus)
+    for config in planned:
         path = find_run(config.default_name)
         run = Run(path) if path is not None else None
         if run is None or not run.complete:
@@ -74,4 +77,4 @@ def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
             continue
         check_same_config(run.config, config, run.path)
         runs.setdefault(config.variant, {})[config.seed] = run
-    return Sweep(runs, tuple(missing))
+    return Sweep(runs, tuple(missing), planned[0])

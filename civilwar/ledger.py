@@ -4,14 +4,15 @@ import base64
 import html
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
 from IPython.display import HTML
 from myst_nb import glue as myst_glue
 
-from civilwar.claims import Finding, Verdict, ledger
+from civilwar import scales
+from civilwar.claims import Finding, Verdict, ledger, wanted
 from civilwar.exhibits import Exhibit, exhibits
 from civilwar.notebook import csv_link, typographic
 from civilwar.plots.style import VERDICTS
@@ -27,8 +28,9 @@ def show_ledger(verdicts: Sequence[Verdict], run: Run) -> None:
     Glued as ``picture_ledger``; and a short form for other pages as ``picture_glance``.
     """
     heads = {exhibit.claim: exhibit for exhibit in exhibits(run)}
-    rows = [_row(verdict, heads.get(verdict.rule.id)) for verdict in verdicts]
-    columns = ("Id", "The report says", "Verdict", "Estimate and 95% interval")
+    one_run = scales.beside(verdicts, run).set_index(["id", "criterion"])
+    rows = [_row(verdict, heads.get(verdict.rule.id), _at_scale(verdict.headline, one_run)) for verdict in verdicts]
+    columns = ("Id", "The report says", "Verdict", "Over seeds, with 95% interval", html.escape(shown_scale(run)))
     _show("ledger", "cw-ledger", columns, rows, ledger(verdicts))
     myst_glue("picture_glance", HTML(_glance(verdicts, heads)), display=False)
 
@@ -92,33 +94,70 @@ def _judged(verdict: Verdict) -> str:
     return f'<span class="cw-judged">{chip(verdict.verdict)}{part}</span>'
 
 
-def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
+def shown_scale(run: Run) -> str:
+    """The run shown, by its size: one seed, so no interval and no verdict."""
+    return f"{run.config.model.n_parameters / 1e6:.0f} million parameters, seed {run.config.seed}"
+
+
+def _at_scale(finding: Finding, one_run: pd.DataFrame) -> str:
+    """The same criterion's number in the run shown, and whether it falls on the same side of the threshold."""
+    key = (finding.rule.id, finding.criterion.name)
+    if key not in one_run.index:
+        return "<small>takes controls or several seeds</small>"
+    row = one_run.loc[key]
+    side = {True: "same side", False: "<strong>other side</strong>", None: "nothing to compare with"}[row["same_side"]]
+    return f"{rounded(row['shown'])}<br><small>{side}</small>"
+
+
+def _row(verdict: Verdict, exhibit: Exhibit | None, at_scale: str) -> str:
     page, figure = verdict.rule.figure
     finding = verdict.headline
+    asked = typographic(wanted(finding.criterion))
     return (
         f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
         f"<td>{html.escape(verdict.rule.statement)}</td><td>{_judged(verdict)}<br>{_seen(exhibit, 'see a head')}</td>"
-        f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; {_wanted(finding)}"
-        f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
+        f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; asked: {asked}"
+        f"; null: {html.escape(verdict.rule.null)}</small></td><td>{at_scale}</td></tr>"
     )
-
-
-def _wanted(finding: Finding) -> str:
-    threshold = finding.criterion.threshold
-    if isinstance(threshold, tuple):
-        return typographic(f"asked: {threshold[0]:g} to {threshold[1]:g}")
-    return typographic(f"asked: {finding.criterion.side} {threshold:g}")
 
 
 def written(finding: Finding) -> str:
     """A finding's estimate, interval and n, or that it is undefined."""
     if math.isnan(finding.value):
         return "undefined"
-    digits = ".0f" if abs(finding.value) >= 100 else ".1f" if abs(finding.value) >= 10 else ".2f"
+    digits = _digits(finding.value)
     text = f"{finding.value:{digits}}"
     if not math.isnan(finding.low):
         text += f" ({finding.low:{digits}} to {finding.high:{digits}})"
     return typographic(f"{text}, n = {finding.n}")
+
+
+def rounded(value: float) -> str:
+    """A number with as many digits as its size deserves; a dash where it is undefined."""
+    return "–" if math.isnan(value) else typographic(f"{value:{_digits(value)}}")
+
+
+def _digits(value: float) -> str:
+    return ".0f" if abs(value) >= 100 else ".1f" if abs(value) >= 10 else ".2f"
+
+
+def show_scales(
+    verdicts: Sequence[Verdict], run: Run, claims: Collection[str] | None = None, name: str = "scales"
+) -> None:
+    """Display criteria of ``claims`` over the sweep's seeds and in ``run``; those on different sides are marked."""
+    table = scales.beside(verdicts, run, claims)
+    rows = [_scale_row(row) for _, row in table.iterrows()]
+    columns = ("Id", "Criterion", "Asked", "Over seeds", html.escape(shown_scale(run)))
+    _show(name, "cw-ledger", columns, rows, table)
+
+
+def _scale_row(row: pd.Series) -> str:
+    interval = f"<small>({rounded(row['low'])} to {rounded(row['high'])}, n = {row['n']})</small>"
+    other = " <small><strong>other side</strong></small>" if row["same_side"] is False else ""
+    return (
+        f"<tr><td>{row['id']}</td><td>{html.escape(row['says'])}</td><td>{html.escape(typographic(row['wanted']))}</td>"
+        f"<td>{rounded(row['sweep'])} {interval}</td><td>{rounded(row['shown'])}{other}</td></tr>"
+    )
 
 
 def show_runs(runs: Sequence[Run]) -> None:

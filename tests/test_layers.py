@@ -51,6 +51,7 @@ LAYERS = {
     "estimators": 6.8,
     "exhibits": 6.8,
     "claims": 7,
+    "scales": 7.2,
     "plan": 2,
     "recording": 5,
     "sweep": 8,
