@@ -20,13 +20,16 @@ from myst_nb import glue as myst_glue
 
 from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
 from civilwar.plots.style import INK, use_style
-from civilwar.runs import Run, check_same_config, find_run
+from civilwar.runs import Run, RunError, check_name, check_same_config, find_run
 from civilwar.widgets.inspector import HeadInspector
 
 AUTO = "auto"
 #: Under every figure: where the runs' manifests are.
 RUNS_LINK = '<a href="08_verdicts.html#runs">Runs and manifests</a>'
-DEVICES = (AUTO, "cuda", "mps", "cpu")
+#: ``cuda:1`` is the second of several.
+DEVICES = re.compile(r"auto|cuda(:\d)?|mps|cpu")
+#: Bytes in a folder's name, the limit of every common file system.
+LONGEST_NAME = 255
 
 
 def open_phase(
@@ -52,9 +55,9 @@ def open_phase(
     use_style()
     config = make_config(preset, variant, seed, corpus)
     # checked here too, since a run that exists needs no device and would let a slip pass
-    if str(device).partition(":")[0] not in DEVICES:
-        raise ConfigError(f"device = {device!r}: expected one of {', '.join(DEVICES)}.")
-    name = config.default_name if run == AUTO else run
+    if not isinstance(device, str) or not DEVICES.fullmatch(device):
+        raise ConfigError(f"device = {device!r}: expected one of auto, cuda, cuda:NUMBER, mps, cpu.")
+    name = config.default_name if run == AUTO else _checked_name(run)
     path = find_run(name)
     if path is not None:
         found = Run(path)
@@ -65,6 +68,18 @@ def open_phase(
     from civilwar.train import train
 
     return train(config, name, device)
+
+
+def _checked_name(run: str) -> str:
+    try:
+        # what no folder can be called would fail inside the file system, in words that name no parameter
+        if isinstance(run, str) and len(run.encode()) <= LONGEST_NAME:
+            return check_name(run)
+    except (RunError, UnicodeEncodeError):
+        pass
+    raise ConfigError(
+        f"run = {run!r}: expected auto, or a name of at most {LONGEST_NAME} letters, digits, dots, dashes and underscores."
+    )
 
 
 def glue(**numbers: float | int | str | None) -> None:
