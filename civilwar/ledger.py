@@ -12,10 +12,12 @@ from IPython.display import HTML
 from myst_nb import glue as myst_glue
 
 from civilwar import scales
-from civilwar.claims import Finding, Verdict, ledger, wanted
+from civilwar.claims import Finding, Verdict, decide, ledger, wanted
+from civilwar.collection import Sweep
 from civilwar.exhibits import Exhibit, exhibits
 from civilwar.notebook import csv_link, typographic
 from civilwar.plots.style import VERDICTS
+from civilwar.rules import RULES
 from civilwar.runs import Run
 
 #: The page with the head inspector, as seen from the ledger's.
@@ -141,11 +143,9 @@ def _digits(value: float) -> str:
     return ".0f" if abs(value) >= 100 else ".1f" if abs(value) >= 10 else ".2f"
 
 
-def show_scales(
-    verdicts: Sequence[Verdict], run: Run, claims: Collection[str] | None = None, name: str = "scales"
-) -> None:
-    """Display criteria of ``claims`` over the sweep's seeds and in ``run``; those on different sides are marked."""
-    table = scales.beside(verdicts, run, claims)
+def show_scales(sweep: Sweep, run: Run, claims: Collection[str], name: str = "scales") -> None:
+    """Display the criteria of ``claims`` over the sweep's seeds and in ``run``; those on different sides are marked."""
+    table = scales.beside(decide(sweep, [rule for rule in RULES if rule.id in claims]), run)
     rows = [_scale_row(row) for _, row in table.iterrows()]
     columns = ("Id", "Criterion", "Asked", "Over seeds", html.escape(shown_scale(run)))
     _show(name, "cw-ledger", columns, rows, table)
