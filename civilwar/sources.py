@@ -72,7 +72,7 @@ def read_documents(source: str, cache: Path) -> list[Document]:
     if kind == "docstrings" and (rest or source == "docstrings"):
         documents = _docstrings([name.strip() for name in rest.split(",")] if rest else list(PACKAGES), cache)
     elif kind == "path" and rest:
-        documents = list(_path_documents(Path(rest).expanduser()))
+        documents = list(_path_documents(_existing_path(rest)))
     elif kind == "hub" and rest:
         name, _, configuration = rest.partition(":")
         documents = _cached("hub", [source, HUB_CHARACTERS], cache, lambda: _hub_documents(name, configuration or None))
@@ -197,12 +197,24 @@ def _encodable(text: str) -> bool:
 # Files and folders ----------------------------------------------------------------------------------------------------
 
 
-def _path_documents(path: Path) -> Iterator[Document]:
-    """Documents of one file, or of every text file of a folder (hidden ones left out), ordered by path."""
-    if not path.exists():
+def _existing_path(written: str) -> Path:
+    try:
+        path = Path(written).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us; a home that nobody has
+        raise CorpusError(
+            f"corpus path {written[:200]} cannot be opened ({str(error)[:200]}): expected a folder or a file. Correct "
+            "what follows path:."
+        ) from error
+    if not there:
         raise CorpusError(
             f"corpus path {path} does not exist: expected a folder or a file. Correct what follows path:."
         )
+    return path
+
+
+def _path_documents(path: Path) -> Iterator[Document]:
+    """Documents of one file, or of every text file of a folder (hidden ones left out), ordered by path."""
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
             raise CorpusError(
@@ -220,6 +232,8 @@ def _path_documents(path: Path) -> Iterator[Document]:
             )
     readers = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet}
     for name, file in sorted(files.items()):
+        if not _encodable(name):
+            raise CorpusError(f"file {name!r} in {path}: expected a name in UTF-8, which orders the texts. Rename it.")
         for text in readers[file.suffix.lower()](file):
             yield Document(name, text)
 
