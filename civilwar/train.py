@@ -121,6 +121,8 @@ class _Session:
         self.batches: Batches = corpus.training_batches(
             config.seed, config.train.batch_size, config.model.context, config.train.steps
         )
+        # asked for at the end only, and a pity to learn of there
+        corpus.validation_texts(max(config.probe.experiment_texts, config.probe.content_texts), config.model.context)
         model = Decoder(config.model, config.seed)
         if config.train.precision == "bf16-pure":
             model = model.to(torch.bfloat16)

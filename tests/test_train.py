@@ -22,7 +22,7 @@ from safetensors.torch import load_file as load_tensors
 
 from civilwar import train as training
 from civilwar.config import VARIANTS, RunConfig, make_config
-from civilwar.corpus import load_corpus
+from civilwar.corpus import CorpusError, load_corpus
 from civilwar.files import sha256
 from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, RunDamaged, RunError, RunMismatch, open_run
 from civilwar.train import DeviceError, TrainingDiverged, choose_device, train
@@ -358,6 +358,17 @@ def test_without_any_checkpoint_a_run_starts_again(interrupted: Path, smoke_run:
     run = train(smoke_config, interrupted.name, device="cpu", progress=False)
     assert run.manifest["resumed_at"] == []
     assert_same_run(run, smoke_run)
+
+
+def test_a_corpus_too_small_for_the_last_experiment_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600)]
+    paragraphs = "\n\n".join(" ".join(draw.choices(words, k=40)) for _ in range(300))
+    (tmp_path / "small.txt").write_text(paragraphs)
+    config = make_config("smoke", corpus=f"path:{tmp_path / 'small.txt'}")
+    with pytest.raises(CorpusError, match="validation"):
+        train(config, "too-small", device="cpu", progress=False)
+    assert not (training.paths.runs() / "too-small" / "manifest.json").exists()
 
 
 LIMITED = """
