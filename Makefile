@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
-.PHONY: reproduce test browser sweep book html serve lock clean help
+.PHONY: reproduce test browser sweep paper book html serve lock clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
 	@echo "make test       run every test; installs Chromium first where the system lets it"
 	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
+	@echo "make paper      train and record the 88M model, SEED=0; resumes"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
 	@echo "make html       render the book as it is committed, into _build/html"
 	@echo "make serve      open the rendered book in a browser; PORT=8000 may be another"
@@ -42,6 +43,13 @@ test: browser
 
 sweep: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli sweep
+
+# hours on two cores, minutes on a GPU; goes on where it was interrupted
+SEED ?= 0
+VARIANT ?= baseline
+paper: $(ENVIRONMENT)
+	$(BIN)/python -m civilwar.cli train --preset paper --variant $(VARIANT) --seed $(SEED)
+	$(BIN)/python -m civilwar.cli record paper-$(VARIANT)-seed$(SEED) --form light
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book

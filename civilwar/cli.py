@@ -42,7 +42,12 @@ def _parser() -> argparse.ArgumentParser:
 
     record = commands.add_parser("record", help="copy a complete run without its weights to data/")
     record.add_argument("name")
-    record.add_argument("--slim", action="store_true", help="thin what no verdict needs")
+    record.add_argument(
+        "--form",
+        default="whole",
+        choices=["whole", "light", "slim"],
+        help="light: energies at fewer steps; slim: without what no verdict needs",
+    )
     record.set_defaults(command=_record)
 
     sweep = commands.add_parser("sweep", help="train and record every run that the verdicts are computed from")
@@ -82,7 +87,7 @@ def _list(options: argparse.Namespace) -> None:
 def _record(options: argparse.Namespace) -> None:
     from civilwar.recording import record
 
-    print(f"recorded {record(options.name, options.slim)}")
+    print(f"recorded {record(options.name, options.form)}")
 
 
 def _sweep(options: argparse.Namespace) -> None:

@@ -1,11 +1,13 @@
-"""Copy a finished run to ``data/``: whole, or slim enough that dozens of runs fit into a repository. Never the weights.
+"""Copy a finished run to ``data/``: whole, light, or slim enough that dozens fit into a repository. Never the weights.
 
-A slim recording keeps every number a verdict needs and thins the rest by the rules of `slim`; its manifest says so. What is
-left out can be had again: the same configuration gives the same run.
+A light recording thins only the energies, a third of a deep run's bytes; a slim one keeps every number a verdict needs and
+thins the rest by the rules of `slim`. The manifest says what was left out. It can be had again: the same configuration gives
+the same run.
 """
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,19 +17,22 @@ from civilwar.config import RunConfig
 from civilwar.files import atomic_path, sha256, write_json
 from civilwar.runs import ARRAYS, MANIFEST, PROBE, TABLES, WEIGHTS, Records, Run, RunError, open_run, read_json
 
-#: What a slim recording leaves out, for its manifest.
-LEFT_OUT = {
+Form = Literal["whole", "light", "slim"]
+RARELY = "steps that are neither snapshots nor multiples of 8"
+#: What each form of recording leaves out, for its manifest.
+LEFT_OUT: dict[Form, dict[str, str]] = {"whole": {}, "light": {"energy": RARELY}}
+LEFT_OUT["slim"] = {
     "step_kv_heads": "columns other than norm_mean, but at the snapshots and every 8 steps",
-    "step_query_heads": "steps that are neither snapshots nor multiples of 8",
+    "step_query_heads": RARELY,
     "probe_sinks": "steps other than the report's four moments",
-    "gain": "steps that are neither snapshots nor multiples of 8",
+    "gain": RARELY,
     "energy": "steps that are neither the report's four moments nor multiples of 32",
     "patterns": "all",
 }
 
 
-def record(name: str, slim_form: bool = False) -> Path:
-    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``; slim where asked.
+def record(name: str, form: Form = "whole") -> Path:
+    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
 
     Raises RunError where the run is incomplete, or where ``data/`` has another run of that name.
     """
@@ -38,8 +43,8 @@ def record(name: str, slim_form: bool = False) -> Path:
     if target.exists() and Run(target).config.hash != run.config.hash:
         raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
     with atomic_path(target) as temporary:
-        if slim_form:
-            slim(run).write(temporary)
+        if form != "whole":
+            (slim(run) if form == "slim" else light(run)).write(temporary)
             shutil.copy2(run.path / PROBE, temporary)
         else:
             shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
@@ -47,9 +52,16 @@ def record(name: str, slim_form: bool = False) -> Path:
         manifest = read_json(run.path / MANIFEST)
         manifest["files"] = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
         # what is already recorded may be slim: copying it whole brings nothing back
-        left_out = LEFT_OUT if slim_form else manifest.get("left_out", {})
+        left_out = manifest.get("left_out", {}) | LEFT_OUT[form]
         write_json(temporary / MANIFEST, manifest | {"left_out": left_out})
     return target
+
+
+def light(run: Run) -> Records:
+    """Tables and arrays of a run with energies at fewer steps."""
+    arrays = {name: run.array(name) for name in ARRAYS}
+    arrays["energy"] = _steps(arrays["energy"], often_kept(run.config))
+    return Records({name: run.table(name) for name in TABLES}, arrays)
 
 
 def slim(run: Run) -> Records:

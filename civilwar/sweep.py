@@ -27,7 +27,7 @@ def _one(config: RunConfig, device: str) -> str:
         run = train(config, device=device)
     except TrainingDiverged as error:
         return f"diverged ({error})"
-    target = record(run.name, slim_form=True)
+    target = record(run.name, "slim")
     drop_weights(run)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     minutes = run.manifest["timings"]["wall_seconds"] / 60

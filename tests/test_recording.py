@@ -81,16 +81,31 @@ def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -
     assert Run(other.path).config == other.config
 
 
-# ---------------------------------------------------------------- slim
+# ---------------------------------------------------------------- light and slim
 
 # of the smoke preset: 24 steps, snapshots at 0, 1, 2, 4, 8, 16 and at a quarter, half and the end
 MOMENTS, OFTEN, SELDOM = [0, 6, 12, 24], [0, 1, 2, 4, 6, 8, 12, 16, 24], [0, 6, 12, 24]
 THINNED = {"step_kv_heads", "step_query_heads", "probe_sinks"}
 
 
+def test_a_light_recording_thins_the_energies_and_nothing_else(data: Path, trained: Run) -> None:
+    light = Run(recording.record(trained.name, form="light"))
+    assert light.complete
+    assert light.manifest["left_out"] == {"energy": "steps that are neither snapshots nor multiples of 8"}
+    assert light.array("energy")["step"].tolist() == OFTEN
+    np.testing.assert_array_equal(light.array("energy")["energy"], trained.array("energy")["energy"][OFTEN])
+    for name in TABLES:
+        pd.testing.assert_frame_equal(light.table(name), trained.table(name))
+    for name in ("gain", "patterns"):
+        for key, values in light.array(name).items():
+            np.testing.assert_array_equal(values, trained.array(name)[key])
+    assert light.probe == trained.probe
+    assert "weights.safetensors" not in light.manifest["files"]
+
+
 @pytest.fixture
 def slim_run(data: Path, trained: Run) -> Run:
-    return Run(recording.record(trained.name, slim_form=True))
+    return Run(recording.record(trained.name, form="slim"))
 
 
 def test_a_slim_recording_is_a_complete_run_that_verifies(slim_run: Run, trained: Run) -> None:
@@ -148,7 +163,7 @@ def test_a_longer_run_keeps_energies_every_32_steps_and_at_the_moments(data: Pat
     config = make_synthetic_config(steps=100)
     run = write_run(runs_dir / "hundred", config)
     try:
-        slim = Run(recording.record("hundred", slim_form=True))
+        slim = Run(recording.record("hundred", form="slim"))
     finally:
         shutil.rmtree(run.path)
     assert slim.array("energy")["step"].tolist() == [0, 25, 32, 50, 64, 96, 100]
@@ -159,8 +174,8 @@ def test_a_longer_run_keeps_energies_every_32_steps_and_at_the_moments(data: Pat
 
 
 def test_the_manifest_says_what_was_left_out_and_reading_it_says_so_too(slim_run: Run, trained: Run) -> None:
-    assert slim_run.manifest["left_out"] == recording.LEFT_OUT
-    assert set(recording.LEFT_OUT) == THINNED | {"gain", "energy", "patterns"}
+    assert slim_run.manifest["left_out"] == recording.LEFT_OUT["slim"]
+    assert set(recording.LEFT_OUT["slim"]) == THINNED | {"gain", "energy", "patterns"}
     with pytest.raises(RunError, match=r"no arrays/patterns\.safetensors: it was recorded without \(all\)"):
         slim_run.array("patterns")
     assert len(trained.array("patterns")["step"]) > 0
@@ -170,7 +185,7 @@ def test_slim_is_smaller_and_whole_leaves_nothing_out(data: Path, trained: Run) 
     def size() -> int:
         return sum(file.stat().st_size for file in (data / trained.name).rglob("*") if file.is_file())
 
-    recording.record(trained.name, slim_form=True)
+    recording.record(trained.name, form="slim")
     slim = size()
     # another form of the same run takes its place
     whole = Run(recording.record(trained.name))
@@ -184,7 +199,7 @@ def test_recording_a_recorded_run_again_does_not_forget_what_it_lacks(slim_run: 
     try:
         again = Run(recording.record(slim_run.name))
         assert again.path == slim_run.path
-        assert again.manifest["left_out"] == recording.LEFT_OUT
+        assert again.manifest["left_out"] == recording.LEFT_OUT["slim"]
         with pytest.raises(RunError, match="recorded without"):
             again.array("patterns")
         pd.testing.assert_frame_equal(again.table("probe_sinks"), slim_run.table("probe_sinks"))
@@ -239,5 +254,5 @@ def test_a_kill_between_manifest_and_weights_leaves_a_run_that_reads(
 
 def test_a_run_without_weights_can_still_be_recorded(data: Path, trained: Run) -> None:
     recording.drop_weights(trained)
-    recorded = Run(recording.record(trained.name, slim_form=True))
+    recorded = Run(recording.record(trained.name, form="slim"))
     pd.testing.assert_frame_equal(recorded.table("train"), trained.table("train"))
