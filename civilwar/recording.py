@@ -34,11 +34,14 @@ LEFT_OUT["slim"] = {
 def record(name: str, form: Form = "whole") -> Path:
     """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
 
-    Raises RunError where the run is incomplete, or where ``data/`` has another run of that name.
+    Raises RunError where the run is incomplete, RunDamaged where a file of it was altered, or RunError where ``data/`` has
+    another run of that name.
     """
     run = open_run(name)
     if not run.complete:
         raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
+    # a damaged file must not get a new checksum that fits it
+    run.verify()
     target = paths.recorded() / name
     if target.exists() and Run(target).config.hash != run.config.hash:
         raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")

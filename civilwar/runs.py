@@ -46,6 +46,10 @@ ARRAYS = ("gain", "energy", "patterns")
 MANIFEST, PROBE, WEIGHTS = "manifest.json", "probe.json", "weights.safetensors"
 
 
+#: In the folder of each part of an unfinished run: its files' checksums.
+PART_SUMS = "checksums.json"
+
+
 class RunError(RuntimeError):
     """A run cannot be read or written. The message says which, why, and what to do."""
 
@@ -155,6 +159,19 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise RunDamaged(f"{file} is not a whole safetensors file ({error}). {_REMEDY}") from error
 
 
+def read_parts(run: Path) -> Records:
+    """What an unfinished run has recorded so far. Raises RunDamaged where a file differs from the checksum beside it."""
+    folders = sorted((run / "parts").glob("[0-9]*"))
+    for folder in folders:
+        # parts written before there were checksums have none
+        sums = read_json(folder / PART_SUMS) if (folder / PART_SUMS).is_file() else {}
+        for relative, expected in sums.items():
+            file = folder / relative
+            if not file.is_file() or sha256(file) != expected:
+                raise RunDamaged(f"{file} is missing, was cut short or altered: see {PART_SUMS} there. {_REMEDY}")
+    return Records.concatenate([Records.read(folder) for folder in folders])
+
+
 _REMEDY = "Restore it from a copy, or remove the run's folder and train it again."
 
 
@@ -215,6 +232,12 @@ class Run:
         self._verify(PROBE)
         return read_json(self.path / PROBE)
 
+    def verify(self) -> None:
+        """Raise RunDamaged unless every file in the manifest, bar the weights, fits its checksum."""
+        for relative in self.manifest.get("files", {}):
+            if relative != WEIGHTS:
+                self._verify(relative)
+
     def _read(self, relative: str, from_parts: Any, read: Any) -> Any:
         if relative not in self._cache:
             if self.complete and relative in self.manifest["files"]:
@@ -232,8 +255,7 @@ class Run:
 
     @cached_property
     def _parts(self) -> Records:
-        folders = sorted((self.path / "parts").glob("[0-9]*"))
-        return Records.concatenate([Records.read(folder) for folder in folders])
+        return read_parts(self.path)
 
     def _verify(self, relative: str) -> None:
         expected = self.manifest.get("files", {}).get(relative)
@@ -358,6 +380,8 @@ class RunWriter:
         """Rows up to and including ``step``, in a folder of their own."""
         with atomic_path(self.path / "parts" / f"{step:06d}") as temporary:
             records.write(temporary)
+            files = sorted(file for file in temporary.rglob("*") if file.is_file())
+            write_json(temporary / PART_SUMS, {file.relative_to(temporary).as_posix(): sha256(file) for file in files})
 
     def discard_parts_after(self, step: int) -> None:
         """Forget parts that no checkpoint covers; a resumed run computes them again."""
@@ -367,9 +391,8 @@ class RunWriter:
 
     def finish(self, **changes: Any) -> Run:
         """Join the parts into the final tables, list every file's checksum, and mark the run complete."""
-        folders = sorted((self.path / "parts").glob("[0-9]*"))
         with atomic_path(self.path / ".joined") as temporary:
-            Records.concatenate([Records.read(folder) for folder in folders]).write(temporary)
+            read_parts(self.path).write(temporary)
         for name in ("tables", "arrays"):
             remove(self.path / name)
             os.replace(self.path / ".joined" / name, self.path / name)

@@ -56,6 +56,15 @@ def test_tracking_is_judged_turn_by_turn() -> None:
     assert grown == {"axis": "layers", "value": 2, "seconds": 3.0, "tracking": 0.25}
 
 
+def test_faults_are_listed_and_losses_counted() -> None:
+    row = {"fault": "flood", "times": 2, "status": "1", "sentence": "wet", "lost": "nothing", "good": True}
+    result = {"faults": {"flood": row, "fire": row | {"fault": "fire", "lost": "see the run", "good": False}}}
+    table = speed.faults(result)
+    assert table["what was done"].tolist() == ["flood", "fire"]
+    assert table["lost"].tolist() == ["nothing", "see the run"]
+    assert speed.n_lost(result) == 1
+
+
 def test_a_benchmark_that_was_not_recorded_names_its_command(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"python benchmarks/training\.py"):
         speed.measured("training", tmp_path)

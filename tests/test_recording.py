@@ -62,6 +62,17 @@ def test_a_recorded_copy_that_was_altered_is_noticed(data: Path, trained: Run) -
     assert Run(target).table("train").equals(trained.table("train"))
 
 
+@pytest.mark.parametrize("form", ["whole", "light"])
+def test_a_damaged_file_does_not_get_a_checksum_that_fits_it(data: Path, trained: Run, form: recording.Form) -> None:
+    file = trained.path / "arrays" / "patterns.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunDamaged, match=r"patterns\.safetensors differs from the checksum"):
+        recording.record(trained.name, form)
+    assert not data.exists()
+
+
 def test_an_incomplete_run_is_not_recorded(data: Path, runs_dir: Path) -> None:
     config = make_synthetic_config(steps=20)
     with RunWriter(runs_dir / "half", config) as writer:

@@ -384,6 +384,18 @@ def test_a_damaged_file_of_a_complete_run_is_found(folder: Path, file: str, dama
     assert run.table("train").step.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("damage", [cut, alter, Path.unlink], ids=["cut", "altered", "missing"])
+@pytest.mark.parametrize("file", ["tables/step_kv_heads.parquet", "arrays/gain.safetensors"])
+def test_a_damaged_part_of_an_unfinished_run_is_found(folder: Path, file: str, damage: Any) -> None:
+    with RunWriter(folder / "half", CONFIG) as writer:
+        writer.write_manifest(status="running")
+        writer.write_part(1, records(0, 1))
+    assert len(Run(folder / "half").table("train")) == 2
+    damage(folder / "half" / "parts" / "000001" / file)
+    with pytest.raises(RunDamaged, match=r"is missing, was cut short or altered: see checksums\.json there"):
+        Run(folder / "half").table("train")
+
+
 @pytest.mark.parametrize("kept", [0, 3, 0.3, 0.9])
 @pytest.mark.parametrize("file", ["tables/train.parquet", "arrays/gain.safetensors"])
 def test_a_part_that_was_cut_short_is_found(folder: Path, file: str, kept: float) -> None:

@@ -96,3 +96,23 @@ def growth(result: Mapping[str, Any]) -> pd.DataFrame:
             for row in result["growth"]
         ]
     )
+
+
+def faults(result: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a fault: fault, times, exit status, what the user is told, what was lost."""
+    rows = [
+        {
+            "what was done": row["fault"],
+            "times": row["times"],
+            "exit": row["status"],
+            "what is said": row["sentence"],
+            "lost": row["lost"],
+        }
+        for row in result["faults"].values()
+    ]
+    return pd.DataFrame(rows)
+
+
+def n_lost(result: Mapping[str, Any]) -> int:
+    """Faults after which something recorded was not there, or not as it should be."""
+    return sum(not row["good"] for row in result["faults"].values())

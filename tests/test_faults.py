@@ -1,0 +1,54 @@
+"""The fault harness of benchmarks/: what it recorded, and that it can see a loss."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from civilwar import paths
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import faults
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[faults.Workshop]:
+    with faults.workshop() as shop:
+        yield shop
+
+
+def test_every_fault_was_done_and_ended_as_it_should() -> None:
+    """Run ``python benchmarks/faults.py`` and commit data/benchmarks when this fails."""
+    recorded = json.loads((paths.recorded() / faults.RESULT).read_text(encoding="utf-8"))["faults"]
+    assert set(recorded) == set(faults.FAULTS)
+    assert all(row["good"] for row in recorded.values())
+    assert recorded["killed"]["times"] + recorded["killed_in_checkpoint"]["times"] == faults.KILLS
+    assert all(row["lost"].startswith("nothing") for row in recorded.values())
+
+
+@pytest.mark.parametrize("name", ["ctrl_c", "second_writer", "nan"])
+def test_the_harness_still_does_what_it_recorded(shop: faults.Workshop, name: str) -> None:
+    recorded = json.loads((paths.recorded() / faults.RESULT).read_text(encoding="utf-8"))["faults"][name]
+    row = faults.FAULTS[name](shop)
+    assert row.good, row
+    assert (row.status, row.lost) == (recorded["status"], recorded["lost"])
+
+
+def test_a_run_that_lost_a_row_is_seen(shop: faults.Workshop) -> None:
+    assert shop.whole_again("lossy")
+    table = shop.runs / "lossy" / "tables" / "train.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    assert not shop.whole_again("lossy")
+
+
+def test_a_wrong_status_or_a_second_line_is_not_as_it_should_be() -> None:
+    assert faults.outcome("", 1, {1}, "", True, {1}).good
+    assert not faults.outcome("", 1, {0}, "", True, {1}).good
+    assert not faults.outcome("", 1, {1, 0}, "", True, {1}).good
+    assert not faults.outcome("", 1, {1}, "", False, {1}).good
+    assert faults.one_sentence("one line", "one")
+    assert not faults.one_sentence("one line\nand another", "one")
+    assert not faults.one_sentence("one line", "two")
