@@ -37,6 +37,11 @@ class Sweep:
         return [variant for variant in VARIANTS if self.runs.get(variant)]
 
     @property
+    def all(self) -> list[Run]:
+        """Runs that are there, by variant in the order of the configuration, then by seed."""
+        return [run for variant in self.variants for run in self.of(variant)]
+
+    @property
     def n_runs(self) -> int:
         """Runs that are there."""
         return sum(len(by_seed) for by_seed in self.runs.values())

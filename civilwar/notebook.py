@@ -9,7 +9,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import matplotlib.pyplot as plt
@@ -24,8 +24,8 @@ from civilwar.runs import Run, RunError, check_name, check_same_config, find_run
 from civilwar.widgets.inspector import HeadInspector
 
 AUTO = "auto"
-#: Under every figure: where the runs' manifests are.
-RUNS_LINK = '<a href="08_verdicts.html#runs">Runs and manifests</a>'
+#: Where the book lists the runs that its figures were drawn from, with their manifests.
+RUNS_PAGE = "08_verdicts.html#runs"
 #: ``cuda:1`` is the second of several.
 DEVICES = re.compile(r"auto|cuda(:\d)?|mps|cpu")
 #: Bytes in a folder's name, the limit of every common file system.
@@ -125,7 +125,14 @@ def glue_run(run: Run) -> None:
 
 
 def show(
-    figure: Figure, data: pd.DataFrame | Mapping[str, pd.DataFrame], name: str, title: str, alt: str, caption: str = ""
+    figure: Figure,
+    data: pd.DataFrame | Mapping[str, pd.DataFrame],
+    name: str,
+    title: str,
+    alt: str,
+    caption: str = "",
+    *,
+    runs: Sequence[Run],
 ) -> None:
     """Display a figure with its take-away as title, a caption, and its data a click away; glue it under ``name``.
 
@@ -136,9 +143,10 @@ def show(
         title: the take-away, one sentence.
         alt: what the picture shows, for those who cannot see it.
         caption: how to read it.
+        runs: what it was drawn from; none where it shows no run.
     """
     tables = {"": data} if isinstance(data, pd.DataFrame) else dict(data)
-    links = " ".join([*(csv_link(name, suffix, table) for suffix, table in tables.items()), RUNS_LINK])
+    links = " ".join([*(csv_link(name, suffix, table) for suffix, table in tables.items()), _runs_link(runs)])
     page = HTML(
         f'<figure class="cw-figure" id="{html.escape(name)}">'
         f'<p class="cw-title">{html.escape(typographic(title))}</p>'
@@ -149,6 +157,16 @@ def show(
     plt.close(figure)
     # displayed and glued at once: a second output would double the page
     myst_glue(f"picture_{name}", page, display=True)
+
+
+def _runs_link(runs: Sequence[Run]) -> str:
+    """One run by its name and the first digits of its configuration's hash, several by their number."""
+    distinct = {run.name: run.config.hash for run in runs}
+    if not distinct:
+        return ""
+    (name, config_hash), *others = distinct.items()
+    said = f"{len(distinct)} runs" if others else f"Run {name} · {config_hash[:8]}"
+    return f'<a class="cw-runs" href="{RUNS_PAGE}">{html.escape(said)}</a>'
 
 
 def show_inspector(inspector: HeadInspector, name: str) -> None:

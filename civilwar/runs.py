@@ -178,8 +178,8 @@ _REMEDY = "Restore it from a copy, or remove the run's folder and train it again
 class Run:
     """A run on disk, for reading. Files are checked against the manifest's checksums when first read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         if not (path / MANIFEST).is_file():
             raise RunNotFound(f"{path} is no run: it has no {MANIFEST}.")
         self.manifest = read_json(path / MANIFEST)

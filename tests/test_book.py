@@ -92,6 +92,16 @@ def test_figures_speak_and_carry_their_data(html: Path) -> None:
         assert figure.find("table") or figure.select_one("svg[role=img][aria-label]")
 
 
+def test_a_figure_of_a_run_names_it_and_its_code_is_folded_under_it(html: Path) -> None:
+    named = 0
+    for page in pages(html).values():
+        for cell in page.select("div.cell:has(> details.hide)"):
+            for code in cell.find_all("details", class_="hide", recursive=False):
+                assert code.find_next_sibling() is None, "folded code stands above its figure"
+        named += len(page.select("figure.cw-figure .cw-links a.cw-runs"))
+    assert named >= 30
+
+
 def test_references_are_a_list_to_screen_readers(html: Path) -> None:
     page = BeautifulSoup((html / "references.html").read_text(encoding="utf-8"), "html.parser")
     roles = [entry.get("role") for entry in page.select(".citation-list > *")]

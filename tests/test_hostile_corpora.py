@@ -203,7 +203,7 @@ text = "".join(tokens)
     'show_table(pd.DataFrame({text: tokens, "number": range(len(tokens))}), "hostile_table", text)',
     """
 figure, ax = style.single()
-show(figure, {text: pd.DataFrame({text: tokens})}, "hostile_figure", title=text, alt=text, caption=text)
+show(figure, {text: pd.DataFrame({text: tokens})}, "hostile_figure", title=text, alt=text, caption=text, runs=[run])
 """,
     "glue(hostile=text)",
     "text",

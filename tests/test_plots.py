@@ -605,6 +605,7 @@ def shown(capture: list[object], **options: object) -> BeautifulSoup:
     ax.plot([0, 1], [0, 1], color=style.CAUSAL)
     ax.set(xlabel="step", ylabel="norm")
     defaults = {"data": pd.DataFrame({"step": [0, 1]}), "name": "figure", "title": "t", "alt": "a", "caption": "c"}
+    defaults["runs"] = []
     notebook.show(figure, **(defaults | options))  # type: ignore[arg-type]
     assert not plt.get_fignums()
     return BeautifulSoup(capture[-1].data, "html.parser")  # type: ignore[attr-defined]
@@ -670,13 +671,27 @@ def test_hostile_text_in_the_drawing_and_its_data_stays_text(displayed: list[obj
     ax.set_title(HOSTILE)
     ax.plot([0, 1], [0, 1])
     table = pd.DataFrame({HOSTILE: [HOSTILE, "</a><script>"], "x": [1.0, 2.0]})
-    notebook.show(figure, table, "name", "t", "a")
+    notebook.show(figure, table, "name", "t", "a", runs=[])
     page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
     assert not page.find_all(["script", "img"])
     assert HOSTILE in page.find("svg").get_text()
     notebook.show_table(table, "name", HOSTILE)
     page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
     assert not page.find_all(["script", "img"])
+
+
+def test_a_figure_says_what_runs_it_was_drawn_from(displayed: list[object], run: Run) -> None:
+    assert not shown(displayed).select(".cw-runs")
+    for runs in ([run], [run, Run(run.path)]):
+        link = shown(displayed, runs=runs).select_one(".cw-links .cw-runs")
+        assert link.get_text() == f"Run {run.name} · {run.config.hash[:8]}"
+        assert link["href"].endswith("08_verdicts.html#runs")
+
+
+def test_a_figure_of_several_runs_counts_them(displayed: list[object], run: Run, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", run.config)
+    page = shown(displayed, runs=[run, other, run])
+    assert page.select_one(".cw-runs").get_text() == "2 runs"
 
 
 def test_the_csv_link_holds_the_same_data(displayed: list[object], run: Run) -> None:
