@@ -85,8 +85,15 @@ def _tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[str]]:
     """Ids and what each stands for, from a tokenizers or a transformers tokenizer."""
     encoded = tokenizer.encode(text)
     ids = list(getattr(encoded, "ids", encoded))[:LONGEST]
-    # one by one, and special ones too: each stands for itself on the axes
-    return ids, [tokenizer.decode([i], skip_special_tokens=False) for i in ids]
+    # special ones too: each stands for itself on the axes
+    grown = ["", *(tokenizer.decode(ids[:n], skip_special_tokens=False) for n in range(1, len(ids) + 1))]
+    # what a token adds to the text before it: by itself, one of a SentencePiece model loses the space that it begins with
+    return ids, [
+        more.removeprefix(less)
+        if more != less and more.startswith(less)
+        else tokenizer.decode([i], skip_special_tokens=False)
+        for i, less, more in zip(ids, grown[:-1], grown[1:], strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -144,7 +144,8 @@ def test_patterns_come_from_the_kernel(opened: Browser) -> None:
 def test_it_takes_the_theme_s_colours(opened: Browser) -> None:
     """Ink is light on a dark theme and dark on a light one."""
     change = """const [theme, done] = arguments;
-    window.jupyterapp.commands.execute("apputils:change-theme", {theme}).then(() => done(null), error => done(String(error)));"""
+    window.jupyterapp.commands.execute("apputils:change-theme", {theme})
+      .then(() => done(null), error => done(String(error)));"""
     for theme, dark in (("JupyterLab Dark", True), ("JupyterLab Light", False)):
         assert opened.driver.execute_async_script(change, theme) is None
         opened.wait_for(f"document.body.dataset.jpThemeName === '{theme}'")

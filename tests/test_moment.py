@@ -1,19 +1,22 @@
 """One moment of a model that has no run: ours and transformers', with the numbers that their own attention gives."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.decoders import ByteLevel, Metaspace
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel as ByteLevelBytes
 from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
 from civilwar import metrics, rope
 from civilwar.config import make_config
 from civilwar.model import Decoder
-from civilwar.moment import LONGEST, of_model
+from civilwar.moment import LONGEST, _tokens, of_model
 from civilwar.widgets.inspector import HeadInspector
 from civilwar.widgets.pack import unpack
 
@@ -70,7 +73,7 @@ def test_our_model_s_heads(ours: Decoder, tokenizer: Tokenizer) -> None:
     assert (payload.arrays["rank"] == rope.dimension_ranks(make_config("smoke", "shuffled_rope").model, 0)).all()
     _, travelled = unpack(payload.core)
     assert travelled["wavelength"] == pytest.approx(rope.wavelengths(model), rel=1e-3)
-    assert payload.meta["texts"][0]["tokens"] == TEXT.split()
+    assert payload.meta["texts"][0]["tokens"] == ["the", *(f" {word}" for word in TEXT.split()[1:])]
     assert payload.meta["texts"][0]["separator"] == [False] * 9 + [True]
 
 
@@ -104,6 +107,36 @@ def test_the_inspector_shows_the_three_views_of_a_moment(qwen: nn.Module, tokeni
 def test_a_long_text_is_cut(qwen: nn.Module, tokenizer: Tokenizer) -> None:
     payload = of_model(qwen, tokenizer, ["the key " * LONGEST])
     assert len(payload.meta["texts"][0]["tokens"]) == LONGEST
+
+
+def sentence_pieces() -> Tokenizer:
+    """Marks a word's start, as SentencePiece does, and drops the space of a text's first word."""
+    pieces = ["▁the", "▁key", "▁to", "s", "▁", "."]
+    made = Tokenizer(BPE({piece: i for i, piece in enumerate(pieces)}, [], unk_token="."))
+    made.add_tokens(pieces[:3])
+    made.decoder = Metaspace()
+    return made
+
+
+def bytes_of_text() -> Tokenizer:
+    """A byte a token: no token of the euro sign is text by itself."""
+    alphabet = sorted(ByteLevelBytes.alphabet())
+    made = Tokenizer(BPE({byte: i for i, byte in enumerate(alphabet)}, []))
+    made.pre_tokenizer = ByteLevelBytes(add_prefix_space=False)
+    made.decoder = ByteLevel()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "text", "tokens"),
+    [
+        (sentence_pieces, "▁the▁keys▁to", ["the", " key", "s", " to"]),
+        (bytes_of_text, "a b", ["a", " ", "b"]),
+        (bytes_of_text, "a€", ["a", "\ufffd", "\ufffd", "\ufffd"]),
+    ],
+)
+def test_a_token_keeps_the_space_it_begins_with(made: Callable[[], Tokenizer], text: str, tokens: list[str]) -> None:
+    assert _tokens(made(), text)[1] == tokens
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["key"], [TEXT, "key"]])
