@@ -1,5 +1,6 @@
 """The inspector in a real browser: every control moves its view, an address restores it, and no token's text can act."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +279,24 @@ def test_without_its_data_the_still_picture_stays(chromium: Browser, site: Path,
     chromium.open(f"{tmp_path.as_uri()}/", "page.html")
     chromium.driver.execute_async_script("setTimeout(arguments[0], 500)")
     assert chromium.ask("document.getElementById('still').textContent") == "still"
+
+
+def test_two_inspectors_do_not_fight_over_the_address(
+    chromium: Browser, site: Path, payload: Payload, tmp_path: Path
+) -> None:
+    """The first has it; the second opens as its page says and moves alone."""
+    shutil.copytree(site, tmp_path, dirs_exist_ok=True)
+    two = "".join(HeadInspector(payload, layer=layer, query_head=2, step=20).to_html() for layer in (0, 1))
+    (tmp_path / "page.html").write_text(PAGE.format(element=two), encoding="utf-8")
+    chromium.open(f"{tmp_path.as_uri()}/", "page.html#layer=2&head=5")
+    chromium.wait_for("document.querySelectorAll('.cw-inspector[data-ready=true]').length === 2")
+    both = "[...document.querySelectorAll('.cwi-said')].map(said => said.textContent.slice(0, 21))"
+    assert chromium.ask(both) == ["Layer 2, query head 5", "Layer 1, query head 2"]
+    script = """const control = document.querySelectorAll('.cwi-bar [name=layer]')[1];
+    control.value = 0; control.dispatchEvent(new Event('change', {bubbles: true}));"""
+    chromium.driver.execute_script(script)
+    assert chromium.ask(both) == ["Layer 2, query head 5", "Layer 0, query head 2"]
+    assert chromium.ask("location.hash") == "#layer=2&head=5"
 
 
 def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload, tmp_path: Path) -> None:

@@ -27,14 +27,16 @@ function deferred() {
   return parts;
 }
 
-async function start(root) {
+// a page has one address: it is the state of its first inspector
+async function start(root, addressed) {
   const { run, views, ...preset } = root.dataset;
   const packed = await unpack(await deliver(`${run}/core`));
-  const { hash } = window.location;
-  const wanted = readAddress(hash);
+  const wanted = addressed ? readAddress(window.location.hash) : {};
   const loadLayer = (layer) => deliver(`${run}/layer-${String(layer).padStart(2, "0")}`);
   const store = mount(root, packed, loadLayer, { ...preset, ...wanted }, views.split(" "));
   if (Object.keys(wanted).length) root.scrollIntoView({ block: "start" });
+  root.dataset.ready = "true";
+  if (!addressed) return;
   let pending;
   store.listen((state) => {
     // browsers allow a few changes of the address a second
@@ -47,13 +49,12 @@ async function start(root) {
     store.set(asked);
     root.scrollIntoView({ block: "start" });
   });
-  root.dataset.ready = "true";
 }
 
 function startAll() {
-  for (const root of document.querySelectorAll(".cw-inspector[data-run]")) {
-    start(root).catch((error) => console.warn(`The inspector stays a picture: ${error.message}`));
-  }
+  document.querySelectorAll(".cw-inspector[data-run]").forEach((root, place) => {
+    start(root, place === 0).catch((error) => console.warn(`The inspector stays a picture: ${error.message}`));
+  });
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", startAll);
