@@ -4,13 +4,13 @@ A figure goes into the page as SVG whose ink is the page's own text colour, with
 data as CSV behind a link. Everything travels inside the page, so it works offline and from a file.
 """
 
-import base64
 import html
 import io
 import math
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -231,6 +231,8 @@ def _inline_svg(figure: Figure, alt: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # a hundredth of a point cannot be seen; a millionth of one makes a page of many lines half as large again
+    svg = re.sub(r'(?<= [dxy]=")[^"]+', lambda given: re.sub(r"(\.\d\d)\d+", r"\1", given.group()), svg)
     svg = svg.replace(INK, "currentColor")
     head, _, rest = svg.partition(">")
     return f'{head} role="img" aria-label="{html.escape(alt)}">{rest}'
@@ -239,6 +241,7 @@ def _inline_svg(figure: Figure, alt: str) -> str:
 def csv_link(name: str, suffix: str, table: pd.DataFrame) -> str:
     """A link that downloads ``table`` as CSV, the data inside the page."""
     file = f"{name}_{suffix}.csv" if suffix else f"{name}.csv"
-    content = base64.b64encode(table.to_csv(index=False, float_format="%.5g").encode()).decode()
+    # for numbers an eighth longer than the file itself; as base64 it would be a third
+    content = quote(table.to_csv(index=False, float_format="%.5g"), safe=",")
     label = f"Data: {suffix} (CSV)" if suffix else "Data (CSV)"
-    return f'<a download="{html.escape(file)}" href="data:text/csv;base64,{content}">{html.escape(label)}</a>'
+    return f'<a download="{html.escape(file)}" href="data:text/csv;charset=utf-8,{content}">{html.escape(label)}</a>'

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import papermill
 
-from civilwar import paths
+from civilwar import paths, plan
 from civilwar.analysis import divergence
 from civilwar.config import make_config
 from civilwar.plots import divergence as draw_divergence
@@ -86,7 +86,7 @@ def publish_recorded() -> Path:
     for notebook in phase_notebooks():
         print(f"executing {notebook.name}", flush=True)
         execute(notebook, root / "book" / "phases" / notebook.name)
-    write_cover(open_run(make_config().default_name), root / "book" / "_static" / "cover.png")
+    write_cover(open_run(make_config(plan.SHOWN).default_name), root / "book" / "_static" / "cover.png")
     return build_book(root / "book")
 
 

@@ -8,8 +8,8 @@ import nbformat
 import papermill
 import pytest
 
-from civilwar import paths
-from civilwar.config import make_config
+from civilwar import paths, plan
+from civilwar.config import DEFAULT_CORPUS, make_config
 from civilwar.publish import phase_notebooks
 from civilwar.train import train
 
@@ -49,8 +49,8 @@ def test_the_first_code_cell_holds_the_parameters_as_literals(file: Path) -> Non
     assert "parameters" in tags(first)
     assignments = [node for node in ast.parse(first.source).body if isinstance(node, ast.Assign)]
     assert [target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)] == PARAMETERS
-    for node in assignments:
-        ast.literal_eval(node.value)
+    values = [ast.literal_eval(node.value) for node in assignments]
+    assert values == ["auto", plan.SHOWN, plan.BASELINE, 0, DEFAULT_CORPUS, "auto"]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
