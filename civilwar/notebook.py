@@ -8,7 +8,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from urllib.parse import quote
 
@@ -118,6 +118,7 @@ def glue_run(run: Run) -> None:
         device_name=str(manifest["device"]["name"]),
         wall_minutes=timings.get("wall_seconds", math.nan) / 60,
         tokens_per_second=timings.get("tokens_per_second", math.nan),
+        n_sittings=1 + len(manifest.get("resumed_at", [])),
         first_loss=float(loss.iloc[0]),
         final_loss=float(loss.tail(16).mean()),
         validation_loss=float(run.table("probe_loss").groupby("step")["loss"].mean().iloc[-1]),
@@ -195,15 +196,17 @@ class _TwoForms:
 def show_table(
     table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2, words: bool = False
 ) -> None:
-    """Display a small table with a title and its data as CSV; undefined values are shown as a dash.
+    """Display a small table with a title and its data as CSV, and glue it; undefined values are shown as a dash.
 
     ``words``: its cells are text to read, so they begin on the left and wrap.
     """
     formats = {
-        column: f"{{:.{decimals if isinstance(decimals, int) else decimals.get(str(column), 2)}f}}"
+        column: _number(decimals if isinstance(decimals, int) else decimals.get(str(column), 2))
         for column in table.columns
         if pd.api.types.is_float_dtype(table[column])
     }
+    if words:
+        formats |= {column: typographic for column in table.columns if column not in formats}
     body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
     body = body.hide(axis="index").set_uuid(name)
     body.set_table_attributes(f'class="cw-table{" cw-words" if words else ""} dataframe"')
@@ -211,7 +214,12 @@ def show_table(
         f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
         f'<p class="cw-links">{csv_link(name, "", table)}</p></figure>'
     )
-    display(page)
+    myst_glue(f"picture_{name}", page, display=True)
+
+
+def _number(decimals: int) -> Callable[[object], str]:
+    """A formatter of table cells."""
+    return lambda value: typographic(f"{value:.{decimals}f}")
 
 
 def say(text: str) -> None:
@@ -219,9 +227,9 @@ def say(text: str) -> None:
     display(HTML(f'<p class="cw-note">{html.escape(typographic(text))}</p>'))
 
 
-def typographic(text: str) -> str:
+def typographic(text: object) -> str:
     """Minus signs before numbers, instead of the hyphens that Python's format writes."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", str(text))
 
 
 def _inline_svg(figure: Figure, alt: str) -> str:

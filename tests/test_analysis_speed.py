@@ -65,6 +65,24 @@ def test_faults_are_listed_and_losses_counted() -> None:
     assert speed.n_lost(result) == 1
 
 
+def test_a_page_s_weight_counts_its_inspector() -> None:
+    result = {
+        "run": "deep",
+        "build_seconds": 20.0,
+        "pages": {
+            "a.html": {"page": 1_000_000, "inspector": 0},
+            "b.html": {"page": 500_000, "inspector": 1_500_000},
+        },
+        "first_frame_ms": [90.0, 70.0, 80.0],
+        "scrub_ms": {"50": 1.0, "95": 4.0, "99": 6.0},
+    }
+    assert speed.pages(result)["page"].tolist() == ["b.html", "a.html"]
+    numbers = speed.of_book(result)
+    assert numbers["book_heaviest_megabytes"] == 2
+    assert numbers["book_first_frame_ms"] == 80
+    assert numbers["book_scrub_ms"] == 4
+
+
 def test_a_benchmark_that_was_not_recorded_names_its_command(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"python benchmarks/training\.py"):
         speed.measured("training", tmp_path)

@@ -121,6 +121,23 @@ def test_a_page_s_first_use_of_a_term_has_its_definition_in_the_margin(html: Pat
     assert annotated > 15
 
 
+def test_a_definition_in_the_margin_is_whole_and_names_no_key_of_a_source(html: Path) -> None:
+    formulas = 0
+    for page in pages(html).values():
+        for note in page.select("aside.cw-margin"):
+            assert not re.search(r"\b[a-z]+20\d\d[a-z]+", note.get_text()), note
+            if note.select(".math"):
+                formulas += 1
+                assert any("mathjax" in str(script.get("src", "")).lower() for script in page.select("script"))
+    assert formulas > 3
+
+
+def test_numbers_are_written_with_minus_signs_and_never_as_nan(html: Path) -> None:
+    written = [number.get_text() for page in pages(html).values() for number in page.select("span.pasted-text")]
+    assert sum("\N{MINUS SIGN}" in number for number in written) > 3
+    assert not [number for number in written if re.search(r"(?<![\w.])-\d|^nan$", number)]
+
+
 def test_search_works_offline(html: Path) -> None:
     assert (html / "searchindex.js").stat().st_size > 1000
 

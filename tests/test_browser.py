@@ -53,6 +53,8 @@ def test_a_page_loads_without_fault_and_asks_nobody(chromium: Browser, base: str
         chromium.open(base, page, mode=mode)
         assert chromium.faults() == []
         assert chromium.ask("document.documentElement.dataset.theme") == mode
+        # a formula that nothing set stands there as its source
+        assert "\\(" not in chromium.ask("document.querySelector('main').innerText")
 
 
 @each_page

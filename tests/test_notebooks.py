@@ -31,7 +31,7 @@ def by_name(file: Path) -> str:
 
 
 def test_there_is_a_notebook_per_phase() -> None:
-    assert [file.stem[:2] for file in SOURCES] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
+    assert [file.stem[:2] for file in SOURCES] == [f"{number:02d}" for number in range(1, 12)]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)

@@ -58,7 +58,15 @@ def test_two_executions_of_a_phase_are_the_same_bytes(tmp_path: Path, smoke_run:
 
 def test_phases_come_in_order() -> None:
     names = [notebook.stem for notebook in publish.phase_notebooks()]
-    later = ["05_taxonomy", "06_controls", "07_capacity", "08_verdicts", "09_inspector", "10_side_by_side"]
+    later = [
+        "05_taxonomy",
+        "06_controls",
+        "07_capacity",
+        "08_verdicts",
+        "09_inspector",
+        "10_side_by_side",
+        "11_cost_and_faults",
+    ]
     assert names == ["01_divergence", "02_focus_law", "03_effective_rank", "04_gain", *later]
 
 

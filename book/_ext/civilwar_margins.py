@@ -1,7 +1,7 @@
 """A definition in the margin where a page first uses a term of the glossary.
 
-The reference itself still links to the glossary; the margin saves a reader the way. Narrow screens have no margin, and the
-book's style leaves these notes out there.
+The reference itself still links to the glossary, where the definition's own sources stand; the margin saves a reader the way.
+Narrow screens have no margin, and the book's style leaves these notes out there.
 """
 
 from docutils import nodes
@@ -26,11 +26,23 @@ def _note(entry: nodes.definition_list_item) -> nodes.sidebar:
     """The term and the first paragraph of its definition."""
     term, text = (next(entry.findall(kind)).deepcopy() for kind in (nodes.term, nodes.paragraph))
     for reference in list(text.findall(addnodes.pending_xref)):
-        # a note within a note would lead a reader in circles
-        reference.replace_self(nodes.inline("", reference.astext()))
+        if reference.get("refdomain") == "cite":
+            _drop(reference)
+        else:
+            # a note within a note would lead a reader in circles
+            reference.replace_self(nodes.inline("", reference.astext()))
     name = nodes.strong("", term.astext())
     body = nodes.paragraph("", "", name, nodes.Text(". "), *text.children)
     return nodes.sidebar("", body, classes=["margin", NOTE])
+
+
+def _drop(reference: nodes.Element) -> None:
+    """Take a reference out of its sentence, and the space before it."""
+    parent = reference.parent
+    place = parent.index(reference)
+    parent.remove(reference)
+    if place and isinstance(before := parent[place - 1], nodes.Text):
+        parent.replace(before, nodes.Text(before.rstrip()))
 
 
 def _annotate(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -52,7 +64,11 @@ def _annotate(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         block: nodes.Element = reference
         while not isinstance(block.parent, nodes.section | nodes.document):
             block = block.parent
-        block.parent.insert(block.parent.index(block), _note(entries[anchor]))
+        note = _note(entries[anchor])
+        block.parent.insert(block.parent.index(block), note)
+        if any(note.findall(nodes.math)):
+            # or a page whose only formulas are these would come without the script that sets them
+            app.env.get_domain("math").data["has_equations"][docname] = True
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -24,6 +24,7 @@ from docutils import nodes
 from docutils.nodes import Node, system_message
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
@@ -166,8 +167,23 @@ def links_from(html: str, folder: str, here: str) -> str:
     return re.sub(r'href="(?![a-z]+:|#|/)', f'href="{prefix}/', html) if prefix != "." else html
 
 
+class PastedNumbers(SphinxPostTransform):
+    """What MyST-NB's own glue roles wrote, as the roles here write it: minus signs for hyphens, "undefined" for nan."""
+
+    # after those roles have been filled
+    default_priority = 300
+
+    def run(self, **kwargs: Any) -> None:
+        for pasted in self.document.findall(nodes.inline):
+            if "pasted-text" in pasted["classes"]:
+                for text in list(pasted.findall(nodes.Text)):
+                    written = UNDEFINED if text == "nan" else re.sub(r"(?<![\w.])-(?=\d)", MINUS, text)
+                    text.parent.replace(text, nodes.Text(written))
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_config_value("civilwar_notebooks", "phases/*.ipynb", "env", (str,))
     app.add_role("number", NumberRole())
     app.add_directive("picture", PictureDirective)
+    app.add_post_transform(PastedNumbers)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

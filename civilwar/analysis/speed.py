@@ -19,7 +19,7 @@ WAYS = {
 
 
 def measured(name: str, root: Path | None = None) -> dict[str, Any]:
-    """The recorded result of one benchmark, ``training`` or ``faults``. Raises RunError where it was not recorded."""
+    """The recorded result of one benchmark: ``training``, ``faults`` or ``book``. Raises RunError where it was not recorded."""
     file = (root or paths.recorded()) / "benchmarks" / f"{name}.json"
     if not file.is_file():
         raise RunError(f"{file} is not there: run `python benchmarks/{name}.py` to make it.")
@@ -96,6 +96,27 @@ def growth(result: Mapping[str, Any]) -> pd.DataFrame:
             for row in result["growth"]
         ]
     )
+
+
+def pages(result: Mapping[str, Any]) -> pd.DataFrame:
+    """The heaviest pages of the built book: page, megabytes of its own, and of its inspector's code, run and one layer."""
+    rows = [
+        {"page": page, "megabytes": weight["page"] / 1e6, "inspector": weight["inspector"] / 1e6}
+        for page, weight in result["pages"].items()
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(both=table["megabytes"] + table["inspector"]).sort_values("both", ascending=False)
+
+
+def of_book(result: Mapping[str, Any]) -> dict[str, float | str]:
+    """What the page says of the built book."""
+    return {
+        "book_run": result["run"],
+        "book_build_seconds": result["build_seconds"],
+        "book_first_frame_ms": statistics.median(result["first_frame_ms"]),
+        "book_scrub_ms": result["scrub_ms"]["95"],
+        "book_heaviest_megabytes": pages(result)["both"].max(),
+    }
 
 
 def faults(result: Mapping[str, Any]) -> pd.DataFrame:

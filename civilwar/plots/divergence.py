@@ -42,7 +42,9 @@ def dip(layer_means: pd.DataFrame, decay_only: pd.Series, dips: pd.DataFrame, ax
         ax.plot(table["step"], table["norm"], color=colors[int(layer)], linewidth=1.3)
     ax.scatter(dips["dip_step"], dips["dip_norm"], color=[colors[int(i)] for i in dips["layer"]], s=26, zorder=3)
     ax.plot(decay_only.index, decay_only, color=style.NULL, linestyle="--")
-    style.label_line(ax, decay_only.index[-1], decay_only.iloc[-1], "decay only", ha="right")
+    # a falling line leaves room above it to the right
+    half = len(decay_only) // 2
+    style.label_line(ax, decay_only.index[half], decay_only.iloc[half], "decay only")
     ax.set(xlabel="step (updates)", ylabel="key norm (layer mean)")
     style.layer_key(ax, len(colors))
     return ax

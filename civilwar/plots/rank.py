@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from civilwar.plots import style
 
@@ -44,11 +45,12 @@ def by_layer(heads: pd.DataFrame, ends: pd.DataFrame, ax: Axes) -> Axes:
         ends["null_gain"],
         marker="_",
         color=style.NULL,
-        s=260,
+        s=1400 / len(ends),
         linewidths=2,
         label="null: isotropic × gain",
     )
     ax.set(xlabel="layer")
-    ax.set_xticks(sorted(ends["layer"].unique()))
+    # every layer where there is room for its number
+    ax.xaxis.set_major_locator(MaxNLocator(min(len(ends), 8), integer=True))
     ax.set_ylim(bottom=0)
     return ax

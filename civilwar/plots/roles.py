@@ -165,6 +165,7 @@ def content(table: pd.DataFrame, ax: Axes) -> Axes:
         table["difference"], rows, c=[style.KINDS[k] for k in table["kind"]], s=44, zorder=3, linewidths=0, marker="D"
     )
     _kind_rows(table, ax)
+    ax.margins(x=0.08)
     ax.locator_params(axis="x", nbins=5)
     _say_no_comparison(table["difference"].isna(), ax)
     return ax
