@@ -136,7 +136,7 @@ def test_glue_run_of_an_older_manifest_leaves_timings_undefined(glued: dict[str,
 
 def test_show_table_rounds_and_writes_a_dash_for_the_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[Any] = []
-    monkeypatch.setattr(notebook, "display", pages.append)
+    monkeypatch.setattr(notebook, "myst_glue", lambda key, page, display: pages.append(page))
     table = pd.DataFrame({"layer": [0, 1], "step": [12.0, math.nan], "p": [0.00049, math.nan]})
     notebook.show_table(table, "table", "Title", {"step": 0, "p": 4})
     page = BeautifulSoup(pages[0].data, "html.parser")
