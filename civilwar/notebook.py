@@ -205,10 +205,11 @@ def show_table(
         for column in table.columns
         if pd.api.types.is_float_dtype(table[column])
     }
+    text = [column for column in table.columns if not pd.api.types.is_numeric_dtype(table[column])]
     if words:
-        formats |= {column: typographic for column in table.columns if column not in formats}
+        formats |= dict.fromkeys(text, _decimals_typographic)
     body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
-    body = body.hide(axis="index").set_uuid(name)
+    body = body.hide(axis="index").set_uuid(name).set_td_classes(pd.DataFrame("cw-text", table.index, text))
     body.set_table_attributes(f'class="cw-table{" cw-words" if words else ""} dataframe"')
     page = HTML(
         f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
@@ -222,14 +223,19 @@ def _number(decimals: int) -> Callable[[object], str]:
     return lambda value: typographic(f"{value:.{decimals}f}")
 
 
+def _decimals_typographic(text: object) -> str:
+    """Minus signs before decimal fractions only: a table of words may hold a command's options."""
+    return re.sub(r"(?<![\w.])-(?=\d+\.\d)", "\N{MINUS SIGN}", str(text))
+
+
 def say(text: str) -> None:
     """Display one paragraph, in place of a figure that cannot be drawn."""
     display(HTML(f'<p class="cw-note">{html.escape(typographic(text))}</p>'))
 
 
-def typographic(text: object) -> str:
+def typographic(text: str) -> str:
     """Minus signs before numbers, instead of the hyphens that Python's format writes."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", str(text))
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _inline_svg(figure: Figure, alt: str) -> str:

@@ -695,14 +695,15 @@ def test_a_figure_of_several_runs_counts_them(displayed: list[object], run: Run,
 
 
 def test_a_table_has_minus_signs_and_dashes_and_its_data_are_as_they_were(displayed: list[object]) -> None:
-    table = pd.DataFrame({"x": [-0.5, np.nan], "said": ["-1 to 2", "well-read"]})
-    for words, shown_text in ((False, "-1 to 2"), (True, "\N{MINUS SIGN}1 to 2")):
+    table = pd.DataFrame({"x": [-0.5, np.nan], "said": ["-1.5 to 2", "kill -9"]})
+    for words, shown_text in ((False, "-1.5 to 2"), (True, "\N{MINUS SIGN}1.5 to 2")):
         notebook.show_table(table, "name", "t", 1, words=words)
         page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
         cells = [cell.get_text() for cell in page.select("td")]
-        assert cells == ["\N{MINUS SIGN}0.5", shown_text, "\N{EN DASH}", "well-read"]
+        assert cells == ["\N{MINUS SIGN}0.5", shown_text, "\N{EN DASH}", "kill -9"]
+        assert [cell.get_text() for cell in page.select("td.cw-text")] == [shown_text, "kill -9"]
         data = unquote(page.select_one("a[download]")["href"].partition(",")[2])
-        assert data.splitlines() == ["x,said", "-0.5,-1 to 2", ",well-read"]
+        assert data.splitlines() == ["x,said", "-0.5,-1.5 to 2", ",kill -9"]
 
 
 def test_the_csv_link_holds_the_same_data(displayed: list[object], run: Run) -> None:
