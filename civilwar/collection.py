@@ -1,4 +1,4 @@
-"""The sweep's runs, as far as they are recorded: what the controls and the verdicts are computed from."""
+"""Runs that belong together, as far as they are recorded: the sweep, and the variants beside the run shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,3 +83,20 @@ def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
         check_same_config(run.config, config, run.path)
         runs.setdefault(config.variant, {})[config.seed] = run
     return Sweep(runs, tuple(missing), planned[0])
+
+
+def open_variants(run: Run) -> Sweep:
+    """The run itself and every complete variant with its preset, seed and corpus, this machine's or recorded; never trains.
+
+    Nothing was planned at this scale, so nothing is missing. Raises RunMismatch where a run of a variant's name has another
+    configuration.
+    """
+    config = run.config
+    runs: dict[str, dict[int, Run]] = {config.variant: {config.seed: run}}
+    for variant in VARIANTS:
+        wanted = make_config(config.preset, variant, config.seed, config.corpus)
+        path = find_run(wanted.default_name) if variant != config.variant else None
+        if path is not None and (other := Run(path)).complete:
+            check_same_config(other.config, wanted, path)
+            runs[variant] = {config.seed: other}
+    return Sweep(runs, (), config)

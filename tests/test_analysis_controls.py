@@ -232,6 +232,14 @@ def test_what_is_undefined_stays_null(changes: pd.DataFrame, variant: str, undef
     assert (of[of["change"].isna()]["n"] == 0).all()
 
 
+def test_side_by_side_is_a_column_a_variant_and_a_row_a_phenomenon(outcomes: pd.DataFrame) -> None:
+    table = controls.side_by_side(outcomes)
+    assert table["phenomenon"].tolist() == list(controls.PHENOMENA)
+    assert list(table.columns[1:]) == [variant for variant in VARIANTS if variant in set(outcomes["variant"])]
+    of_loss = outcomes[(outcomes["phenomenon"] == "loss") & (outcomes["variant"] == "baseline")]
+    assert table.set_index("phenomenon")["baseline"]["loss"] == pytest.approx(of_loss["value"].mean())
+
+
 def test_a_baseline_without_spread_is_no_unit(outcomes: pd.DataFrame) -> None:
     alike = outcomes.assign(value=np.where(outcomes["variant"] == "baseline", 1.0, 2.0))
     assert controls.changes(alike)["deviations"].isna().all()

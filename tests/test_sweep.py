@@ -11,7 +11,7 @@ import pytest
 from synthetic import make_synthetic_config, write_run
 
 from civilwar import collection, paths, plan, sweep, train
-from civilwar.collection import open_sweep
+from civilwar.collection import open_sweep, open_variants
 from civilwar.config import VARIANTS, RunConfig, make_config
 from civilwar.files import sha256, write_json
 from civilwar.runs import MANIFEST, WEIGHTS, Run, RunMismatch, RunWriter, read_json
@@ -289,6 +289,20 @@ def test_a_run_of_this_machine_goes_before_a_recorded_one(folder: Path) -> None:
     mine = put(folder, "baseline", 1, where="runs")
     other = put(folder, "baseline", 2, where="runs")
     assert [run.path for run in open_sweep("smoke", CORPUS).baseline] == [mine, other]
+
+
+def test_variants_beside_a_run_have_its_preset_and_seed(folder: Path) -> None:
+    for variant, seed in (("no_gain_decay", 3), ("frozen_gain", 3), ("baseline", 1), ("no_qk_norm", 2)):
+        put(folder, variant, seed)
+    put(folder, "pure_bf16", 3, status="running", where="runs")
+    # under another name than the one its configuration would have
+    put(folder, "baseline", 3).rename(folder / "data" / "mine")
+    shown = Run(folder / "data" / "mine")
+    found = open_variants(shown)
+    assert found.variants == ["baseline", "no_gain_decay", "frozen_gain"]
+    assert found.baseline == [shown]
+    assert {run.config.seed for run in found.all} == {3}
+    assert found.complete
 
 
 def test_a_whole_sweep_is_complete(folder: Path) -> None:

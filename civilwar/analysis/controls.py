@@ -213,6 +213,13 @@ def outcomes(sweep: Sweep, curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "seed", "phenomenon", "value"])
 
 
+def side_by_side(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """One row a phenomenon, in `PHENOMENA`'s order, one column a variant: means over that variant's runs."""
+    table = outcomes.groupby(["phenomenon", "variant"], sort=False)["value"].mean().unstack("variant")
+    columns = [variant for variant in VARIANTS if variant in table]
+    return table.reindex(index=list(PHENOMENA), columns=columns).rename_axis(columns=None).reset_index()
+
+
 def changes(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Paired differences to the baseline: variant, phenomenon, change (mean over seeds), low, high, n, baseline, deviations.
 

@@ -58,8 +58,8 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """What a reader needs of `ways`, under names that need no key."""
     names = {
         "way": "way",
-        "tokens_per_second": "tokens a second",
-        "of_matrix_rate": "of the matrix rate",
+        "tokens_per_second": "tokens/s",
+        "of_matrix_rate": "of matrix rate",
         "of_matrix_rate_with_optimisers": "with optimisers",
         "times_plain": "times plain",
     }
