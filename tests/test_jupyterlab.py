@@ -131,7 +131,11 @@ def test_python_sets_what_the_reader_sees(opened: Browser) -> None:
 def test_python_reads_what_the_reader_chose(opened: Browser, smoke_run: Run) -> None:
     for name, value in {"layer": 1, "head": 1, "step": 4, "metric": "norm_mean"}.items():
         choose(opened, name, value)
-    run(opened, "read")
+    # a change waits in the page until the kernel has answered for the one before it
+    for _ in range(50):
+        run(opened, "read")
+        if "1 1 4 norm_mean" in output(opened, "read"):
+            break
     assert "Python reads 1 1 4 norm_mean" in output(opened, "read")
 
 
