@@ -33,6 +33,7 @@ from civilwar.plots import rank as draw_rank
 from civilwar.plots import roles as draw_roles
 from civilwar.plots import style
 from civilwar.runs import Run
+from civilwar.widgets import bundle
 
 LAST = 40
 
@@ -558,6 +559,16 @@ def test_color_arithmetic_against_known_values() -> None:
 def test_the_dark_background_is_the_books() -> None:
     css = (Path(__file__).parents[1] / "book" / "_static" / "book.css").read_text(encoding="utf8")
     assert f"--pst-color-background: {DARK};" in css
+
+
+@pytest.mark.parametrize("background", [WHITE, DARK])
+def test_what_the_inspector_s_style_paints_stands_out_too(background: str) -> None:
+    """Its other colours come with the run, out of the palettes tested here."""
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", bundle.style())
+    # letters on a cell stand on the cell's colour, not on the page
+    painted = {c for name, body in rules if "cwi-code" not in name for c in re.findall(r"fill: (#[0-9a-f]{6})", body)}
+    assert len(painted) >= 2
+    assert not {color: contrast(color, background) for color in painted if contrast(color, background) < 3}
 
 
 @pytest.mark.parametrize("background", [WHITE, DARK])
