@@ -57,6 +57,14 @@ loaded.then(() => window.MathJax?.startup?.promise)
   .then(() => requestAnimationFrame(() => requestAnimationFrame(() => done(null))), error => done(String(error)));
 """
 
+#: A slider speaks while it moves, a list once its entry is chosen.
+CHOOSE = """
+const [name, value] = arguments;
+const control = document.querySelector(`.cwi-bar [name=${name}]`);
+control.value = value;
+control.dispatchEvent(new Event(control.type === "range" ? "input" : "change", {bubbles: true}));
+"""
+
 #: Only these are serious; the rest ("minor", "moderate") is advice.
 SERIOUS = ("serious", "critical")
 AXE = """
@@ -196,6 +204,10 @@ class Browser:
     def wait_for(self, expression: str, seconds: float = 30) -> None:
         """Until a JavaScript expression is true. Raises selenium's TimeoutException where it stays false."""
         WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.ask(expression), message=expression)
+
+    def choose(self, name: str, value: Any) -> None:
+        """Set a control of the page's inspector as a reader would, and let it say so."""
+        self.driver.execute_script(CHOOSE, name, value)
 
     def faults(self) -> list[str]:
         """Console errors, failed requests and requests that leave ``base``, since the page was opened."""

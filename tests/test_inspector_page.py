@@ -104,12 +104,8 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def choose(chromium: Browser, name: str, value: Any) -> None:
-    """As a reader would: set the control, let it say so."""
-    script = """const [name, value] = arguments;
-    const control = document.querySelector(`.cwi-bar [name=${name}]`);
-    control.value = value;
-    control.dispatchEvent(new Event(control.type === 'range' ? 'input' : 'change', {bubbles: true}));"""
-    chromium.driver.execute_script(script, name, value)
+    """As a reader would, until the layer's patterns are there."""
+    chromium.choose(name, value)
     chromium.wait_for("!document.querySelector('.cwi-waiting')")
 
 

@@ -109,14 +109,6 @@ def said(opened: Browser) -> str:
     return str(opened.ask("document.querySelector('.cwi-said').textContent"))
 
 
-def choose(opened: Browser, name: str, value: object) -> None:
-    script = """const [name, value] = arguments;
-    const control = document.querySelector(`.cwi-bar [name=${name}]`);
-    control.value = value;
-    control.dispatchEvent(new Event(control.type === 'range' ? 'input' : 'change', {bubbles: true}));"""
-    opened.driver.execute_script(script, name, value)
-
-
 def test_it_opens_with_every_view(opened: Browser) -> None:
     assert said(opened).startswith("Layer 1, query head 2 (KV head ")
     assert opened.ask("document.querySelectorAll('.cwi-panel svg').length") >= 5
@@ -130,7 +122,7 @@ def test_python_sets_what_the_reader_sees(opened: Browser) -> None:
 
 def test_python_reads_what_the_reader_chose(opened: Browser, smoke_run: Run) -> None:
     for name, value in {"layer": 1, "head": 1, "step": 4, "metric": "norm_mean"}.items():
-        choose(opened, name, value)
+        opened.choose(name, value)
     # a change waits in the page until the kernel has answered for the one before it
     for _ in range(50):
         run(opened, "read")
@@ -140,7 +132,7 @@ def test_python_reads_what_the_reader_chose(opened: Browser, smoke_run: Run) -> 
 
 
 def test_patterns_come_from_the_kernel(opened: Browser) -> None:
-    choose(opened, "layer", 0)
+    opened.choose("layer", 0)
     opened.wait_for("!document.querySelector('.cwi-waiting')")
     assert opened.ask("document.querySelectorAll('.cwi-pattern svg *').length") > 10
 
