@@ -29,6 +29,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
+from civilwar.notebook import typographic
+
 logger = logging.getLogger(__name__)
 
 #: Text of a value that has none: a gain where there is no norm, a correlation under a frozen gain.
@@ -177,7 +179,7 @@ class PastedNumbers(SphinxPostTransform):
         for pasted in self.document.findall(nodes.inline):
             if "pasted-text" in pasted["classes"]:
                 for text in list(pasted.findall(nodes.Text)):
-                    written = UNDEFINED if text == "nan" else re.sub(r"(?<![\w.])-(?=\d)", MINUS, text)
+                    written = UNDEFINED if text == "nan" else typographic(text)
                     text.parent.replace(text, nodes.Text(written))
 
 
