@@ -55,6 +55,8 @@ class _Blocked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        # once here, where each block's products would copy them anew
+        keys, values = keys.contiguous(), values.contiguous()
         out = torch.empty_like(queries, memory_format=torch.contiguous_format)
         future = torch.full((QUERY_BLOCK, QUERY_BLOCK), -math.inf, dtype=queries.dtype, device=queries.device).triu(1)
         kept = []
@@ -67,21 +69,20 @@ class _Blocked(torch.autograd.Function):
             out[..., first:end, :] = (weights @ values[..., :end, :]).view_as(block)
             if any(ctx.needs_input_grad):
                 kept.append(weights)
-        ctx.save_for_backward(queries, keys, values, out, *kept)
+        ctx.save_for_backward(queries, keys, values, *kept)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, values, out, *kept = ctx.saved_tensors
-        # sum_j A_ij dA_ij of each query, in float32
-        mean_gain = (d_out.float() * out.float()).sum(-1, keepdim=True).to(out.dtype)
+        queries, keys, values, *kept = ctx.saved_tensors
         d_queries = torch.empty_like(queries)
         d_keys, d_values = (torch.zeros_like(x, dtype=torch.float32) for x in (keys, values))
         for (first, end), weights in zip(_blocks(queries.shape[-2]), kept, strict=True):
             d_block = d_out[..., first:end, :].flatten(2, 3)
-            d_logits = d_block @ values[..., :end, :].mT
-            d_logits.sub_(mean_gain[..., first:end, :].flatten(2, 3)).mul_(weights)
+            d_weights = d_block @ values[..., :end, :].mT
+            # A_ij (dA_ij - sum_k A_ik dA_ik), in one pass over memory
+            d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
             d_queries[..., first:end, :] = (d_logits @ keys[..., :end, :]).view_as(d_queries[..., first:end, :])
             d_keys[..., :end, :] += d_logits.mT @ queries[..., first:end, :].flatten(2, 3)
             d_values[..., :end, :] += weights.mT @ d_block

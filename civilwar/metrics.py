@@ -196,8 +196,10 @@ def nearby_mass(attention: Float[Tensor, "*batch query key"], first_query: int =
     own.
     """
     query = torch.arange(first_query, first_query + attention.shape[-2], device=attention.device)
-    at = [attention_at(attention, query - distance) for distance in range(NEARBY) if distance != 1]
-    return torch.stack(at).nansum(0)
+    distance = torch.tensor([d for d in range(NEARBY) if d != 1], device=attention.device)
+    key = query[:, None] - distance
+    picked = attention.gather(-1, key.clamp_min(0).expand(*attention.shape[:-1], -1))
+    return picked.where(key >= 0, 0.0).sum(-1)
 
 
 def induction_target(n_queries: int, period: int, device: torch.device | None = None) -> Int[Tensor, "query"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from civilwar import metrics
@@ -44,6 +45,8 @@ PROBE_QUERY_COLUMNS = (
 PROBE_INDUCTION_COLUMNS = ("induction_score", "duplicate_token_score")
 #: Queries measured at once: attention is never held whole for a long text, and all heads' rows of a block fit a cache.
 QUERY_BLOCK = 128
+#: The logit of a key in a query's future: its weight is exactly 0 beside any other key's.
+HIDDEN = -1e30
 
 
 class Prober:
@@ -58,8 +61,8 @@ class Prober:
         """All of one snapshot's rows. ``autocast`` is the run's precision, so that the probe sees the trained model."""
         with autocast:
             texts = [self._measure_text(text) for text in self._texts.long]
-            induction = torch.stack([self._measure_induction(text) for text in self._texts.repeated])
-            patterns = torch.stack([self._measure_pattern(text) for text in self._texts.short])
+            induction = self._measure_induction(self._texts.repeated)
+            patterns = self._measure_patterns(self._texts.short)
         kv, query, sinks, loss = (torch.stack(parts).cpu().numpy() for parts in zip(*texts, strict=True))
         at = np.array([step], dtype=np.int32)
         head_axes: dict[str, np.ndarray | None] = {"step": at, "text": None, "layer": None, "query_head": None}
@@ -121,28 +124,29 @@ class Prober:
     def _rope(self, layer: int) -> nn.Module:
         return self._model.get_submodule(f"blocks.{layer}.attention.rope")
 
-    def _attention(self, text: Tensor) -> Tensor:
-        """Whole causal attention of a short text, [layer, query_head, query, key]."""
+    def _attention(self, texts: Tensor) -> Tensor:
+        """Whole causal attention of short texts [text, token]: [text, layer, query_head, query, key]."""
         layers: list[Tensor] = []
 
         def keep(event: QueriesKeys) -> None:
             rope = self._rope(event.layer)
-            queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
+            queries, keys = (rope(x).transpose(1, 2) for x in (event.queries, event.keys))
             layers.append(metrics.causal_attention(metrics.attention_logits(queries, keys)))
 
         with watch_queries_keys(self._model, keep):
-            self._model.hidden(text[None])
-        return torch.stack(layers)
+            self._model.hidden(texts)
+        return torch.stack(layers, dim=1)
 
-    def _measure_induction(self, text: Tensor) -> Tensor:
-        attention, period = self._attention(text), len(text) // 2
+    def _measure_induction(self, texts: Tensor) -> Tensor:
+        """[text, layer, query_head, column] of texts that repeat after half their length."""
+        attention, period = self._attention(texts), texts.shape[1] // 2
         scores = metrics.induction_score(attention, period), metrics.duplicate_token_score(attention, period)
         return torch.stack(scores, dim=-1)
 
-    def _measure_pattern(self, text: Tensor) -> Tensor:
-        """Lower triangle, row by row, weight 1 stored as 255."""
-        row, column = torch.tril_indices(len(text), len(text), device=text.device)
-        return (self._attention(text)[..., row, column] * 255).round().to(torch.uint8)
+    def _measure_patterns(self, texts: Tensor) -> Tensor:
+        """[text, layer, query_head, lower triangle row by row], weight 1 stored as 255."""
+        row, column = torch.tril_indices(texts.shape[1], texts.shape[1], device=texts.device)
+        return (self._attention(texts)[..., row, column] * 255).round().to(torch.uint8)
 
 
 def _measure_layer(
@@ -152,7 +156,7 @@ def _measure_layer(
     before_q, before_k = (x[0].transpose(0, 1) for x in (event.queries, event.keys))
     queries, keys = (rope(x)[0].transpose(0, 1) for x in (event.queries, event.keys))
     norm = metrics.vector_norm(keys)
-    kv = torch.stack([norm.mean(-1), *_ranks(before_k), *_ranks(keys)], dim=-1)
+    kv = torch.cat([norm.mean(-1)[:, None], *_ranks(torch.stack([before_k, keys]))], dim=-1)
 
     # every key turned to the layer's mean length: what the directions alone would make of attention
     to_mean_norm = (norm.mean() / norm).repeat_interleave(len(queries) // len(keys), 0)
@@ -186,14 +190,16 @@ def _measure_layer(
     return kv, query, torch.stack(alphas, dim=-2)
 
 
-def _ranks(keys: Tensor) -> tuple[Tensor, ...]:
+def _ranks(keys: Tensor) -> Tensor:
+    """Four measures of how many dimensions each cloud of keys [..., token, d_head] fills: [..., measure]."""
     spectrum = metrics.covariance_spectrum(keys)
-    return (
+    measures = (
         metrics.coordinate_participation_ratio(keys).mean(-1),
         metrics.participation_ratio(spectrum),
         metrics.effective_rank(spectrum),
         metrics.stable_rank(spectrum),
     )
+    return torch.stack(measures, dim=-1)
 
 
 def _measure_block(
@@ -204,45 +210,37 @@ def _measure_block(
     ``to_mean_norm`` [query_head, key]: what each key's length must be multiplied with. Overwrites ``logits``.
     """
     n_queries, n_keys = logits.shape[-2:]
-    rescaled = _softmax(logits * to_mean_norm[:, None], first)
-    softmax = _softmax(logits, first)
-    weights, total = softmax["weights"], softmax["total"]
+    # only keys of the block itself may lie in a query's future
+    future = ~metrics.causal_mask(0, n_queries, n_queries, logits.device)
+    # their weights come out as exactly 0, and 0 times this is 0, as it would not be with infinity
+    logits[..., first:].masked_fill_(future, HIDDEN)
+    top = logits.amax(-1)
+    weights = logits.softmax(-1)
+    largest = metrics.largest_weight(weights)
     previous = torch.arange(first, first + n_queries, device=logits.device) - 1
     # a key after the whole block is not looked at yet
-    unseen = torch.zeros_like(total)
-    fixed = {f"key{k}": weights[..., k - 1] / total if k <= n_keys else unseen for k in positions}
-    return {
-        "entropy": softmax["entropy"],
-        "max_weight": 1 / total,
-        "entropy_rescaled": rescaled["entropy"],
-        "top_logit": softmax["top"],
-        "separator": metrics.attention_mass(weights, separator) / total,
-        "previous": metrics.attention_at(weights, previous) / total,
-        "nearby": metrics.nearby_mass(weights, first) / total,
-        **fixed,
+    first_keys = F.pad(weights[..., : max(positions)], (0, max(0, max(positions) - n_keys)))
+    measured = {
+        "max_weight": largest,
+        "top_logit": top,
+        "separator": metrics.attention_mass(weights, separator),
+        "previous": metrics.attention_at(weights, previous),
+        "nearby": metrics.nearby_mass(weights, first),
+        **{f"key{k}": first_keys[..., k - 1] for k in positions},
     }
+    measured["entropy"] = _entropy(weights, logits, largest, top)
+    rescaled = logits.mul_(to_mean_norm[:, None])
+    weights = rescaled.softmax(-1)
+    measured["entropy_rescaled"] = _entropy(weights, rescaled, weights.amax(-1), rescaled.amax(-1))
+    return measured
 
 
-def _softmax(logits: Tensor, first: int) -> dict[str, Tensor]:
-    """The causal softmax in parts, in few passes over memory; overwrites ``logits``.
+def _entropy(weights: Tensor, logits: Tensor, largest: Tensor, top: Tensor) -> Tensor:
+    """-ln max_j A_j - sum_j A_j (l_j - max_k l_k), the entropy of each query without a logarithm for every key.
 
-    ``top``, the largest visible logit l*; ``weights``, exp(l - l*), 0 where the query may not look; ``total``, their sum
-    Z, so that the largest attention is 1 / Z; ``entropy``, ln Z - sum_j (weights_j / Z) (l_j - l*), which adds two terms
-    that are never negative.
+    ``largest`` and ``top`` are the two maxima. Both terms are at least 0 but for rounding. Overwrites ``weights``.
     """
-    n_queries, n_keys = logits.shape[-2:]
-    # only keys of the block itself may lie in a query's future
-    own = logits[..., first:]
-    future = ~metrics.causal_mask(first, n_queries, n_keys, logits.device)[:, first:]
-    own.masked_fill_(future, -torch.inf)
-    top = logits.amax(-1)
-    logits.sub_(top[..., None])
-    weights = logits.exp()
-    total = weights.sum(-1)
-    # 0 * -inf is not a number
-    own.masked_fill_(future, 0.0)
-    entropy = total.log() - logits.mul_(weights).sum(-1) / total
-    return {"top": top, "weights": weights, "total": total, "entropy": entropy}
+    return (top - weights.mul_(logits).sum(-1) - largest.log()).clamp_min(0)
 
 
 class ProbeTexts:
