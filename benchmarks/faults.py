@@ -241,17 +241,17 @@ def damaged_table(shop: Workshop) -> Outcome:
 
 
 def damaged_cache(shop: Workshop) -> Outcome:
-    """The token cache is cut short, then altered: it is made again."""
-    statuses, whole = set(), True
+    """The token cache is cut short, then altered."""
+    statuses, whole, sentence = set(), True, ""
     for number, harm in enumerate((cut, flip)):
         (file,) = (shop.folder / "cache").glob("tokens-*/tokens.safetensors")
         harm(file)
-        status, _ = shop.train(f"cache-{number}")
+        status, sentence = shop.train(f"cache-{number}")
         statuses.add(status)
-        whole &= shop.tables(f"cache-{number}") == shop.uninterrupted
-    return outcome(
-        "the token cache is cut short, or has a flipped bit", 2, statuses, "(made again, without a word)", whole, {0}
-    )
+        whole &= one_sentence(sentence, r"cache entry .* is damaged \(tokens\.safetensors has changed\)\. Remove that")
+        shutil.rmtree(file.parent)  # as the sentence says
+        whole &= shop.whole_again(f"cache-{number}")
+    return outcome("the token cache is cut short, or has a flipped bit", 2, statuses, sentence, whole, {1})
 
 
 def second_writer(shop: Workshop) -> Outcome:

@@ -1,13 +1,11 @@
 """Folders that are made once, kept, and checked each time they are opened.
 
 An entry is a folder of files beside an ``entry.json`` with their SHA-256. It is built in a temporary folder and renamed
-into place, under a lock, so neither a kill nor a second process can leave half of one; and an entry that has changed on
-disk since is made again rather than trusted.
+into place, under a lock, so neither a kill nor a second process can leave half of one. An entry that has changed on disk
+since is refused: what could be made again at once is also the first sign of a disk that loses more.
 """
 
 import json
-import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +16,15 @@ from civilwar.files import atomic_path, sha256
 ENTRY = "entry.json"
 
 
+class CacheDamaged(ValueError):
+    """A cached folder is not as it was left."""
+
+
 def open_entry(folder: Path, build: Callable[[Path], None]) -> Path:
     """``folder``, first made by ``build(empty_folder)`` when it is missing.
 
-    A damaged entry is named in a warning and made again. Waits while another process makes the same one. What ``build``
-    raises passes through, and nothing is left behind.
+    Waits while another process makes the same one. Raises CacheDamaged; what ``build`` raises passes through, and nothing
+    is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -30,8 +32,9 @@ def open_entry(folder: Path, build: Callable[[Path], None]) -> Path:
             damage = _damage(folder)
             if damage is None:
                 return folder
-            warnings.warn(f"cache entry {folder} is damaged ({damage}); it is made again.", stacklevel=2)
-            shutil.rmtree(folder)
+            raise CacheDamaged(
+                f"cache entry {folder} is damaged ({damage}). Remove that folder, and the same command makes it again."
+            )
         with atomic_path(folder) as unfinished:
             unfinished.mkdir()
             build(unfinished)

@@ -231,7 +231,7 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         vocab_size: exact number of tokens of the vocabulary: 256 bytes, the separator, the rest merges.
         cache: folder for what is kept between calls; by default `paths.cache`.
 
-    Raises CorpusError. A damaged cache entry is named in a warning and made again.
+    Raises CorpusError, or CacheDamaged (`civilwar.cache`) naming the folder to remove.
     """
     cache = paths.cache() if cache is None else cache
     documents = read_documents(source, cache)

@@ -66,7 +66,7 @@ def read_documents(source: str, cache: Path) -> list[Document]:
         source: one of `ACCEPTED`.
         cache: folder in which documents that are slow to get (parsed or streamed) are kept.
 
-    Raises CorpusError.
+    Raises CorpusError, or CacheDamaged (`civilwar.cache`).
     """
     kind, _, rest = source.partition(":")
     if kind == "docstrings" and (rest or source == "docstrings"):

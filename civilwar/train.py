@@ -88,7 +88,7 @@ def train(
         checkpoint_every: steps between checkpoints. Changes nothing that is recorded.
         progress: show a progress bar with loss, tokens per second and time left.
 
-    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.runs`), CorpusError, DeviceError, or
+    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.runs`), CorpusError, CacheDamaged, DeviceError, or
     TrainingDiverged.
     """
     chosen = choose_device(device)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civilwar import sources
+from civilwar.cache import CacheDamaged
 from civilwar.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, _checksum, load_corpus
 from civilwar.sources import Document, read_documents
 from civilwar.tokenizer import is_separator, printable, train_tokenizer
@@ -474,13 +476,19 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGE)
-def test_a_damaged_entry_is_made_again(name: str, damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_damaged_entry_is_refused_and_made_again_once_removed(
+    name: str, damage: Callable[[Path], object], tmp_path: Path
+) -> None:
     source, cache = write_jsonl(tmp_path / "rows.jsonl", prose(60)), tmp_path / "cache"
     whole = load_corpus(source, 300, cache)
     (file,) = cache.glob(f"tokens-*/{name}")
     damage(file)
-    with pytest.warns(UserWarning, match=r"tokens-.* is damaged .*made again"):
-        assert same(load_corpus(source, 300, cache), whole)
+    harmed = file.read_bytes() if file.exists() else None
+    for _ in range(2):
+        with pytest.raises(CacheDamaged, match=r"tokens-.* is damaged .*Remove that folder"):
+            load_corpus(source, 300, cache)
+    assert (file.read_bytes() if file.exists() else None) == harmed
+    shutil.rmtree(file.parent)
     assert same(load_corpus(source, 300, cache), whole)
 
 
