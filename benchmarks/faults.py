@@ -6,7 +6,6 @@ of an uninterrupted run byte for byte. Prints the table, writes ``data/benchmark
 made, and exits with 1 if any outcome is not what it should be.
 """
 
-import json
 import os
 import platform
 import pty
@@ -26,7 +25,7 @@ import torch
 
 from civilwar import paths
 from civilwar.files import sha256, write_json
-from civilwar.runs import MANIFEST
+from civilwar.manifest import MANIFEST, read_manifest, write_manifest
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CORPUS = "docstrings:networkx"
@@ -190,19 +189,21 @@ def damaged_checkpoint(harm: Callable[[Path], None], how: str) -> Callable[[Work
     return do
 
 
-def damaged_manifest(shop: Workshop) -> Outcome:
-    """The manifest of an unfinished run is cut short."""
-    path = shop.stopped("manifest")
-    file = path / MANIFEST
-    copy = file.read_bytes()
-    cut(file)
-    status, sentence = shop.train(path.name)
-    said = one_sentence(sentence, r"manifest\.json cannot be read as JSON.*Restore it")
-    kept = file.read_bytes() == copy[: len(copy) // 2]
-    file.write_bytes(copy)
-    return outcome(
-        "the manifest is cut short", 1, {status}, sentence, said and kept and shop.whole_again(path.name), {1}
-    )
+def damaged_manifest(harm: Callable[[Path], None], how: str, says: str) -> Callable[[Workshop], Outcome]:
+    """The manifest of an unfinished run is cut short or altered."""
+
+    def do(shop: Workshop) -> Outcome:
+        path = shop.stopped(f"manifest-{how.split()[0]}")
+        file = path / MANIFEST
+        copy = file.read_bytes()
+        harm(file)
+        harmed = file.read_bytes()
+        status, sentence = shop.train(path.name)
+        said = one_sentence(sentence, rf"manifest\.json {says}.*Restore it") and file.read_bytes() == harmed
+        file.write_bytes(copy)
+        return outcome(f"the manifest is {how}", 1, {status}, sentence, said and shop.whole_again(path.name), {1})
+
+    return do
 
 
 def damaged_part(shop: Workshop) -> Outcome:
@@ -272,9 +273,9 @@ def older_schema(shop: Workshop) -> Outcome:
     path = shop.stopped("older")
     file = path / MANIFEST
     copy = file.read_text()
-    manifest = json.loads(copy)
-    manifest["config"]["schema_version"] -= 1
-    file.write_text(json.dumps(manifest))
+    entries = read_manifest(path)
+    entries["config"]["schema_version"] -= 1
+    write_manifest(path, entries)
     status, sentence = shop.train(path.name)
     said = one_sentence(sentence, r"schema_version")
     file.write_text(copy)
@@ -376,7 +377,8 @@ FAULTS: dict[str, Callable[[Workshop], Outcome]] = {
     "full_disk": full_disk,
     "checkpoint_cut": damaged_checkpoint(cut, "cut short"),
     "checkpoint_flipped": damaged_checkpoint(flip, "altered in one bit"),
-    "manifest": damaged_manifest,
+    "manifest_cut": damaged_manifest(cut, "cut short", "cannot be read as JSON"),
+    "manifest_flipped": damaged_manifest(flip, "altered in one bit", "(was altered|cannot be read as JSON)"),
     "part": damaged_part,
     "table": damaged_table,
     "cache": damaged_cache,

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from civilwar.config import DEFAULT_CORPUS, PRESETS, VARIANTS, make_config
-from civilwar.runs import RunError, list_runs, open_run
+from civilwar.errors import RunError
+from civilwar.runs import list_runs, open_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

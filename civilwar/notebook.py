@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from myst_nb import glue as myst_glue
 
 from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
+from civilwar.errors import RunError
 from civilwar.plots.style import INK, use_style
-from civilwar.runs import Run, RunError, check_name, check_same_config, find_run
+from civilwar.runs import Run, check_name, check_same_config, find_run
 from civilwar.widgets.inspector import HeadInspector
 
 AUTO = "auto"

@@ -14,8 +14,10 @@ import pandas as pd
 
 from civilwar import paths
 from civilwar.config import RunConfig
-from civilwar.files import atomic_path, sha256, write_json
-from civilwar.runs import ARRAYS, MANIFEST, PROBE, TABLES, WEIGHTS, Records, Run, RunError, open_run, read_json
+from civilwar.errors import RunError
+from civilwar.files import atomic_path, sha256
+from civilwar.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs import ARRAYS, PROBE, TABLES, WEIGHTS, Records, Run, open_run
 
 Form = Literal["whole", "light", "slim"]
 RARELY = "steps that are neither snapshots nor multiples of 8"
@@ -52,11 +54,11 @@ def record(name: str, form: Form = "whole") -> Path:
         else:
             shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
         kept = [file for file in sorted(temporary.rglob("*")) if file.is_file() and file.name != MANIFEST]
-        manifest = read_json(run.path / MANIFEST)
+        manifest = read_manifest(run.path)
         manifest["files"] = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
         # what is already recorded may be slim: copying it whole brings nothing back
         left_out = manifest.get("left_out", {}) | LEFT_OUT[form]
-        write_json(temporary / MANIFEST, manifest | {"left_out": left_out})
+        write_manifest(temporary, manifest | {"left_out": left_out})
     return target
 
 
@@ -101,8 +103,8 @@ def _steps(group: dict[str, np.ndarray], steps: set[int]) -> dict[str, np.ndarra
 
 def drop_weights(run: Run) -> None:
     """Delete a run's weights and take them off its manifest; all that was measured stays."""
-    manifest = read_json(run.path / MANIFEST)
+    manifest = read_manifest(run.path)
     if manifest["files"].pop(WEIGHTS, None) is not None:
         # the manifest first: a kill in between leaves a file that nothing promises
-        write_json(run.path / MANIFEST, manifest)
+        write_manifest(run.path, manifest)
     (run.path / WEIGHTS).unlink(missing_ok=True)

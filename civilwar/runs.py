@@ -6,7 +6,6 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,9 @@ from safetensors.numpy import load_file, save_file
 
 from civilwar import paths
 from civilwar.config import ConfigError, RunConfig
+from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import atomic_path, remove, sha256, write_json
+from civilwar.manifest import MANIFEST, read_json, read_manifest, write_manifest
 
 TABLES = (
     "train",
@@ -43,48 +44,11 @@ TABLES = (
     "head_content",
 )
 ARRAYS = ("gain", "energy", "patterns")
-MANIFEST, PROBE, WEIGHTS = "manifest.json", "probe.json", "weights.safetensors"
+PROBE, WEIGHTS = "probe.json", "weights.safetensors"
 
 
 #: In the folder of each part of an unfinished run: its files' checksums.
 PART_SUMS = "checksums.json"
-
-
-class RunError(RuntimeError):
-    """A run cannot be read or written. The message says which, why, and what to do."""
-
-
-class RunNotFound(RunError):
-    """No run of that name."""
-
-
-class RunBusy(RunError):
-    """Another process writes this run."""
-
-
-class RunMismatch(RunError):
-    """The folder holds a run of another configuration."""
-
-
-class RunDamaged(RunError):
-    """A file of the run is missing, truncated or altered."""
-
-
-class RunNotWritten(RunError):
-    """The disk refused a file of the run; what was written before is whole."""
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises RunDamaged where it is not one."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunDamaged(
-            f"{file} cannot be read as JSON ({error}). Restore it from a copy, or train the run again."
-        ) from error
-    if not isinstance(content, dict):
-        raise RunDamaged(f"{file} holds no JSON object. Restore it from a copy, or train the run again.")
-    return content
 
 
 @dataclass
@@ -182,7 +146,7 @@ class Run:
         self.path = path = Path(path)
         if not (path / MANIFEST).is_file():
             raise RunNotFound(f"{path} is no run: it has no {MANIFEST}.")
-        self.manifest = read_json(path / MANIFEST)
+        self.manifest = read_manifest(path)
         try:
             self.config = RunConfig.from_dict(self.manifest["config"])
         except (KeyError, ConfigError) as error:
@@ -366,15 +330,14 @@ class RunWriter:
 
     def write_manifest(self, **changes: Any) -> None:
         """Update the manifest's entries; configuration and hash are always there."""
-        file = self.path / MANIFEST
-        manifest = read_json(file) if file.is_file() else {}
-        manifest |= {
+        entries = read_manifest(self.path) if (self.path / MANIFEST).is_file() else {}
+        entries |= {
             "config": self.config.as_dict(),
             "config_hash": self.config.hash,
             "seed": self.config.seed,
             **changes,
         }
-        write_json(file, manifest)
+        write_manifest(self.path, entries)
 
     def write_part(self, step: int, records: Records) -> None:
         """Rows up to and including ``step``, in a folder of their own."""

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from civilwar import paths, plan
 from civilwar.config import DEFAULT_CORPUS, RunConfig
+from civilwar.manifest import MANIFEST
 from civilwar.recording import drop_weights, record
-from civilwar.runs import MANIFEST, Run
+from civilwar.runs import Run
 from civilwar.train import TrainingDiverged, train
 
 

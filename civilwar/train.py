@@ -25,23 +25,14 @@ from civilwar.allocator import keep_freed_memory
 from civilwar.config import RunConfig
 from civilwar.content import head_content
 from civilwar.corpus import Batches, Corpus, load_corpus
+from civilwar.errors import RunDamaged, RunError, RunNotWritten
 from civilwar.files import atomic_path, sha256, write_json
 from civilwar.loss import total_next_token_loss
+from civilwar.manifest import MANIFEST, read_json, read_manifest
 from civilwar.model import Decoder
 from civilwar.optim import make_optimizers
 from civilwar.prober import Prober, ProbeTexts
-from civilwar.runs import (
-    PROBE,
-    WEIGHTS,
-    Records,
-    Run,
-    RunDamaged,
-    RunError,
-    RunNotWritten,
-    RunWriter,
-    check_name,
-    read_json,
-)
+from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunWriter, check_name
 from civilwar.tracker import StepTracker
 
 CHECKPOINT_EVERY = 64
@@ -88,14 +79,14 @@ def train(
         checkpoint_every: steps between checkpoints. Changes nothing that is recorded.
         progress: show a progress bar with loss, tokens per second and time left.
 
-    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.runs`), CorpusError, CacheDamaged, DeviceError, or
+    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.errors`), CorpusError, CacheDamaged, DeviceError, or
     TrainingDiverged.
     """
     chosen = choose_device(device)
     keep_freed_memory()
     path = paths.runs() / check_name(name or config.default_name)
     with RunWriter(path, config) as writer:
-        if (path / "manifest.json").is_file() and Run(path).complete:
+        if (path / MANIFEST).is_file() and Run(path).complete:
             # left where a kill came between the last line of the manifest and the end
             writer.remove_scaffolding()
             return Run(path)
@@ -307,8 +298,8 @@ class _Session:
         )
 
     def _earlier(self, key: str) -> Any:
-        file = self.writer.path / "manifest.json"
-        return read_json(file).get(key, []) if file.is_file() else []
+        there = (self.writer.path / MANIFEST).is_file()
+        return read_manifest(self.writer.path).get(key, []) if there else []
 
     def _probe_description(self) -> dict[str, Any]:
         texts = {}

@@ -11,7 +11,8 @@ from synthetic import Truth, make_synthetic_config, write_run
 from civilwar import rope
 from civilwar.analysis import gain as gains
 from civilwar.config import RunConfig
-from civilwar.runs import Run, RunError
+from civilwar.errors import RunError
+from civilwar.runs import Run
 
 
 def with_final_gain(path: Path, config: RunConfig, final: np.ndarray) -> Run:

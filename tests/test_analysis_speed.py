@@ -10,7 +10,7 @@ import pytest
 from civilwar import cost
 from civilwar.analysis import speed
 from civilwar.config import make_config
-from civilwar.runs import RunError
+from civilwar.errors import RunError
 
 RESULT: dict[str, Any] = {
     "machine": {"name": "abacus", "threads": 2},

@@ -27,7 +27,9 @@ from civilwar.config import (
     make_config,
 )
 from civilwar.corpus import CorpusError, load_corpus
-from civilwar.runs import Run, RunDamaged
+from civilwar.errors import RunDamaged
+from civilwar.manifest import write_manifest
+from civilwar.runs import Run
 
 PARTS: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "probe": ProbeConfig}
 Fields = dict[str, Any]
@@ -304,8 +306,8 @@ def test_a_stored_part_that_is_no_dictionary_is_refused_by_its_name(part: str, v
 
 @pytest.mark.parametrize("config", [None, "smoke", [], {"model": None}, {"model": {}, "train": {}, "probe": []}])
 def test_a_manifest_with_such_a_configuration_is_damaged(config: Any, tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text(json.dumps({"config": config}), encoding="utf-8")
-    with pytest.raises(RunDamaged, match=r"manifest\.json"):
+    write_manifest(tmp_path, {"config": config})
+    with pytest.raises(RunDamaged, match=r"manifest\.json was written by another version"):
         Run(tmp_path)
 
 

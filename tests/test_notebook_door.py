@@ -16,7 +16,8 @@ from synthetic import make_synthetic_config, write_run
 
 from civilwar import notebook
 from civilwar.config import PRESETS, VARIANTS
-from civilwar.runs import Run, RunError, RunMismatch
+from civilwar.errors import RunError, RunMismatch
+from civilwar.runs import Run
 
 
 @pytest.fixture(autouse=True)

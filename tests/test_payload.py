@@ -8,7 +8,8 @@ from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_
 
 from civilwar import taxonomy
 from civilwar.config import RunConfig
-from civilwar.files import sha256, write_json
+from civilwar.files import sha256
+from civilwar.manifest import write_manifest
 from civilwar.recording import LEFT_OUT, slim
 from civilwar.runs import Records, Run
 from civilwar.widgets.measures import DEFAULT, MEASURES
@@ -103,7 +104,7 @@ def test_a_slim_run_has_no_patterns_and_fewer_moments(run: Run, tmp_path: Path) 
     kept.write(folder)
     (folder / "probe.json").write_text((run.path / "probe.json").read_text())
     files = {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(folder.rglob("*.*"))}
-    write_json(folder / "manifest.json", run.manifest | {"left_out": LEFT_OUT["slim"], "files": files})
+    write_manifest(folder, run.manifest | {"left_out": LEFT_OUT["slim"], "files": files})
     thin = of_run(Run(folder))
     assert "pattern_clock" not in thin.meta
     assert len(thin.clocks[thin.meta["kind_clock"]]) == len(set(run.config.moments().values()))

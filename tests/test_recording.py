@@ -10,8 +10,10 @@ import pytest
 from synthetic import make_synthetic_config, write_run
 
 from civilwar import paths, recording
+from civilwar.errors import RunDamaged, RunError
 from civilwar.files import sha256
-from civilwar.runs import ARRAYS, TABLES, Run, RunDamaged, RunError, RunWriter, read_json, rows_of
+from civilwar.manifest import read_manifest
+from civilwar.runs import ARRAYS, TABLES, Run, RunWriter, rows_of
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_record_copies_all_but_the_weights_and_the_copy_verifies(data: Path, tra
     for name in ARRAYS:
         assert recorded.array(name).keys() == trained.array(name).keys()
     assert recorded.probe == trained.probe
-    assert "weights.safetensors" in read_json(trained.path / "manifest.json")["files"]
+    assert "weights.safetensors" in read_manifest(trained.path)["files"]
 
 
 def test_a_recorded_copy_that_was_altered_is_noticed(data: Path, trained: Run) -> None:

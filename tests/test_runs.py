@@ -1,7 +1,6 @@
 """Run folders: nothing half-written, damage found, mistakes named."""
 
 import dataclasses
-import json
 import math
 import multiprocessing
 import os
@@ -15,23 +14,18 @@ import pytest
 
 from civilwar import paths
 from civilwar.config import RunConfig, make_config
+from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import atomic_path, sha256, write_json
+from civilwar.manifest import MANIFEST, read_json, read_manifest, write_manifest
 from civilwar.runs import (
     ARRAYS,
-    MANIFEST,
     PROBE,
     TABLES,
     Records,
     Run,
-    RunBusy,
-    RunDamaged,
-    RunError,
-    RunMismatch,
-    RunNotFound,
     RunWriter,
     list_runs,
     open_run,
-    read_json,
     read_table,
     rows_of,
     write_table,
@@ -245,9 +239,9 @@ def test_steps_that_were_not_recorded_are_named(steps: list[int], missing: list[
 def without(path: Path, relative: str, **manifest: Any) -> None:
     """Take a file off a complete run, as if it had never been written."""
     (path / relative).unlink()
-    stored = read_json(path / MANIFEST)
+    stored = read_manifest(path)
     del stored["files"][relative]
-    write_json(path / MANIFEST, stored | manifest)
+    write_manifest(path, stored | manifest)
 
 
 def test_a_complete_run_says_why_it_lacks_a_table(folder: Path) -> None:
@@ -433,13 +427,34 @@ def test_a_damaged_manifest_is_found_and_not_written_over(folder: Path, content:
     assert manifest.read_bytes() == before
 
 
+def test_a_manifest_altered_in_any_one_bit_is_found(tmp_path: Path) -> None:
+    entries = {
+        "commit": "ab12",
+        "config": {"train": {"lr": 0.1}},
+        "dirty": False,
+        "files": {"ö": "00"},
+        "steps": (1, 2),
+    }
+    write_manifest(tmp_path, entries)
+    assert read_manifest(tmp_path) == entries | {"steps": [1, 2]}
+    file = tmp_path / MANIFEST
+    content = file.read_bytes()
+    for bit in range(8 * len(content)):
+        altered = bytearray(content)
+        altered[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(altered)
+        with pytest.raises(RunDamaged, match=r"manifest\.json .* (R|r)e(store|ad) it"):
+            read_manifest(tmp_path)
+
+
 def test_a_manifest_of_another_version_is_named_with_its_commit(folder: Path) -> None:
     write_run(folder / "tiny")
-    file = folder / "tiny" / MANIFEST
-    manifest = json.loads(file.read_text())
-    manifest["config"]["model"]["dropout"] = 0.1
-    manifest["commit"] = "abc123"
-    file.write_text(json.dumps(manifest))
+    entries = read_manifest(folder / "tiny")
+    write_json(folder / "tiny" / MANIFEST, entries | {"commit": "abc123"})
+    with pytest.raises(RunDamaged, match=r"no checksum of its own.*another version of civilwar.*commit abc123"):
+        open_run("tiny")
+    entries["config"]["model"]["dropout"] = 0.1
+    write_manifest(folder / "tiny", entries | {"commit": "abc123"})
     with pytest.raises(RunDamaged, match=r"another version of civilwar.*dropout.*commit abc123"):
         open_run("tiny")
 

@@ -13,8 +13,10 @@ from synthetic import make_synthetic_config, write_run
 from civilwar import collection, paths, plan, sweep, train
 from civilwar.collection import open_sweep, open_variants
 from civilwar.config import VARIANTS, RunConfig, make_config
-from civilwar.files import sha256, write_json
-from civilwar.runs import MANIFEST, WEIGHTS, Run, RunMismatch, RunWriter, read_json
+from civilwar.errors import RunMismatch
+from civilwar.files import sha256
+from civilwar.manifest import read_manifest, write_manifest
+from civilwar.runs import WEIGHTS, Run, RunWriter
 from civilwar.train import TrainingDiverged
 
 
@@ -80,9 +82,9 @@ class Trainer:
             raise TrainingDiverged("the loss is nan at step 3")
         run = write_run(path, config, timings={"wall_seconds": 60.0})
         (path / WEIGHTS).write_bytes(b"weights")
-        manifest = read_json(path / MANIFEST)
+        manifest = read_manifest(path)
         manifest["files"][WEIGHTS] = sha256(path / WEIGHTS)
-        write_json(path / MANIFEST, manifest)
+        write_manifest(path, manifest)
         return Run(run.path)
 
 

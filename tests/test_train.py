@@ -23,8 +23,9 @@ from safetensors.torch import load_file as load_tensors
 from civilwar import train as training
 from civilwar.config import VARIANTS, RunConfig, make_config
 from civilwar.corpus import CorpusError, load_corpus
+from civilwar.errors import RunDamaged, RunError, RunMismatch
 from civilwar.files import sha256
-from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, RunDamaged, RunError, RunMismatch, open_run
+from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, open_run
 from civilwar.train import DeviceError, TrainingDiverged, choose_device, train
 
 

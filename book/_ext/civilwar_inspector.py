@@ -12,7 +12,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
 
-from civilwar.runs import RunError, open_run
+from civilwar.errors import RunError
+from civilwar.runs import open_run
 from civilwar.widgets import bundle
 from civilwar.widgets.payload import of_run
 from civilwar.widgets.static import MARK, write_scripts

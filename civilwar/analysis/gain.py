@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from civilwar import rope
-from civilwar.runs import Run, RunError, rows_of
+from civilwar.errors import RunError
+from civilwar.runs import Run, rows_of
 from civilwar.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
 
 #: Golden: above the layer's mean by this many standard deviations at the end of the run.

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from civilwar import paths
-from civilwar.runs import RunError, read_json
+from civilwar.errors import RunError
+from civilwar.manifest import read_json
 
 WAYS = {
     "plain": "plain PyTorch, no tracking",
