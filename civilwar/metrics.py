@@ -42,15 +42,20 @@ def coordinate_participation_ratio(x: Float[Tensor, "*batch d_head"]) -> Float[T
     return squared.sum(-1).square() / squared.square().sum(-1)
 
 
-def mean_pairwise_cosine(x: Float[Tensor, "*batch tokens d_head"]) -> Float[Tensor, "*batch"]:
-    """Mean cosine between two different vectors: (|sum_t u_t|^2 - n) / (n (n - 1)) with u_t = x_t / |x_t|.
+def direction_sum(x: Float[Tensor, "*batch tokens d_head"]) -> Float[Tensor, "*batch d_head"]:
+    """sum_t x_t / |x_t|: sums over parts of a text add up. A zero vector has no direction: NaN."""
+    return ((1 / vector_norm(x))[..., None, :] @ x)[..., 0, :]
 
-    Range [-1 / (n - 1), 1]. NaN for a single vector.
-    """
-    n = x.shape[-2]
-    unit = x / vector_norm(x)[..., None]
-    total = unit.sum(-2).square().sum(-1)
-    return (total - n) / (n * (n - 1)) if n > 1 else torch.full_like(total, math.nan)
+
+def mean_pairwise_cosine(x: Float[Tensor, "*batch tokens d_head"]) -> Float[Tensor, "*batch"]:
+    """Mean cosine between two different vectors. Range [-1 / (n - 1), 1]; NaN for a single vector."""
+    return cosine_of_direction_sum(direction_sum(x), x.shape[-2])
+
+
+def cosine_of_direction_sum(total: Float[Tensor, "*batch d_head"], n: int) -> Float[Tensor, "*batch"]:
+    """`mean_pairwise_cosine` of n vectors from their `direction_sum`: (|sum_t u_t|^2 - n) / (n (n - 1))."""
+    squared = total.square().sum(-1)
+    return (squared - n) / (n * (n - 1)) if n > 1 else torch.full_like(squared, math.nan)
 
 
 # ---------------------------------------------------------------- a cloud of vectors, by its covariance spectrum

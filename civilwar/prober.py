@@ -45,8 +45,8 @@ PROBE_QUERY_COLUMNS = (
 PROBE_INDUCTION_COLUMNS = ("induction_score", "duplicate_token_score")
 #: Queries measured at once: attention is never held whole for a long text, and all heads' rows of a block fit a cache.
 QUERY_BLOCK = 128
-#: The logit of a key in a query's future: its weight is exactly 0 beside any other key's.
-HIDDEN = -1e30
+#: The logit of a key in a query's future: its weight is exactly 0, and still a number once rescaled.
+HIDDEN = -1e20
 
 
 class Prober:

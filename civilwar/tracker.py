@@ -8,7 +8,7 @@ tables of their own throughout.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from civilwar.model import Decoder
 from civilwar.runs import Records
 from civilwar.tidy import tidy, with_kv_head
 
-#: Columns of the every-step table of KV heads, in the order in which `_key_statistics` stacks them.
+#: Columns of the every-step table of KV heads, in the order in which `_Seen.key_statistics` stacks them.
 STEP_KV_COLUMNS = (
     "norm_mean",
     "norm_std",
@@ -39,35 +39,6 @@ STEP_KV_COLUMNS = (
 STEP_QUERY_COLUMNS = ("query_norm_mean", "query_key_norm_ratio")
 
 
-def _key_statistics(keys: Tensor, separator: Tensor) -> Tensor:
-    """[kv_head, statistic] of one layer's keys [batch, pos, kv_head, d_head], ``separator`` flags [batch, pos]."""
-    flat = keys.flatten(0, 1)
-    norm = metrics.vector_norm(flat)
-    # 0.05, 0.5 and 0.95, made on the device: Python numbers would be copied there, layer by layer
-    quantiles = torch.quantile(norm, torch.linspace(0.05, 0.95, 3, device=norm.device), dim=0)
-    at_separator = torch.where(separator.flatten()[:, None], norm, math.nan).nanmean(0)
-    return torch.stack(
-        [
-            norm.mean(0),
-            norm.std(0),
-            *quantiles,
-            metrics.vector_norm(keys[:, 0]).mean(0),
-            at_separator,
-            flat.abs().amax((0, 2)),
-            metrics.coordinate_participation_ratio(flat).mean(0),
-            metrics.mean_pairwise_cosine(flat.transpose(0, 1)),
-        ],
-        dim=-1,
-    )
-
-
-def _query_statistics(query_norm: Tensor, keys: Tensor) -> Tensor:
-    """[query_head, statistic]: mean query norm, and its ratio to the mean norm of the head's own keys."""
-    mean = query_norm.mean((0, 1))
-    key_norm = metrics.vector_norm(keys).mean((0, 1)).repeat_interleave(query_norm.shape[2] // keys.shape[2])
-    return torch.stack([mean, mean / key_norm], dim=-1)
-
-
 def gains(model: Decoder, which: str) -> Tensor:
     """The learned gain of every layer's ``q_norm`` or ``k_norm``, [layer, d_head]; NaN where there is no norm."""
     absent = torch.full((model.config.d_head,), math.nan, device=model.embedding.weight.device)
@@ -76,13 +47,69 @@ def gains(model: Decoder, which: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """What one forward pass showed of one layer: the texts come first in each."""
+class _Seen:
+    """What a forward pass showed of a layer, or of all: nothing as large as the keys is kept until the step's end."""
 
-    keys: Float[Tensor, "batch pos kv_head d_head"]
-    query_norm: Float[Tensor, "batch pos query_head"]
-    energy: Float[Tensor, "batch 1 kv_head d_head"]
-    """Mean over the text's positions."""
+    norm: Float[Tensor, "*layer text pos kv_head"]
+    directions: Float[Tensor, "*layer text kv_head d_head"]
+    """Sum over the text's keys of their directions."""
+    max_abs: Float[Tensor, "*layer text kv_head"]
+    coordinate_participation_ratio: Float[Tensor, "*layer text kv_head"]
+    """Mean over the text's keys, as are the two that follow."""
+    energy: Float[Tensor, "*layer text kv_head d_head"]
+    query_norm: Float[Tensor, "*layer text query_head"]
+
+    @classmethod
+    def of(cls, event: QueriesKeys) -> "_Seen":
+        """Of one layer in one forward pass."""
+        keys = event.keys
+        return cls(
+            norm=metrics.vector_norm(keys),
+            directions=metrics.direction_sum(keys.transpose(1, 2)),
+            max_abs=keys.abs().amax((1, 3)),
+            coordinate_participation_ratio=metrics.coordinate_participation_ratio(keys).mean(1),
+            energy=metrics.energy(event.keys_before_norm).mean(1),
+            query_norm=metrics.vector_norm(event.queries).mean(1),
+        )
+
+    @classmethod
+    def joined(cls, passes: list[list["_Seen"]]) -> "_Seen":
+        """Of a whole step: all layers of each pass, and the passes' texts one after another."""
+        return cls(
+            **{
+                field.name: torch.cat(
+                    [torch.stack([getattr(one, field.name) for one in layers]) for layers in passes], 1
+                )
+                for field in fields(cls)
+            }
+        )
+
+    def key_statistics(self, separator: Tensor) -> Tensor:
+        """[layer, kv_head, statistic] in the order of `STEP_KV_COLUMNS`; ``separator`` flags [text, pos]."""
+        norm = self.norm.flatten(1, 2)
+        # 0.05, 0.5 and 0.95, made on the device: Python numbers would be copied there
+        at = torch.linspace(0.05, 0.95, 3, device=norm.device)
+        # a layer at a time, since the library takes no more than 2^24 numbers
+        quantiles = torch.stack([torch.quantile(layer, at, dim=0) for layer in norm], dim=1)
+        return torch.stack(
+            [
+                norm.mean(1),
+                norm.std(1),
+                *quantiles,
+                self.norm[:, :, 0].mean(1),
+                torch.where(separator.flatten()[:, None], norm, math.nan).nanmean(1),
+                self.max_abs.amax(1),
+                self.coordinate_participation_ratio.mean(1),
+                metrics.cosine_of_direction_sum(self.directions.sum(1), norm.shape[1]),
+            ],
+            dim=-1,
+        )
+
+    def query_statistics(self) -> Tensor:
+        """[layer, query_head, statistic]: mean query norm, and its ratio to the mean norm of the head's own keys."""
+        mean = self.query_norm.mean(1)
+        key_norm = self.norm.mean((1, 2)).repeat_interleave(mean.shape[1] // self.norm.shape[-1], dim=1)
+        return torch.stack([mean, mean / key_norm], dim=-1)
 
 
 class StepTracker:
@@ -91,21 +118,15 @@ class StepTracker:
     def __init__(self, model: Decoder, separator_ids: Tensor) -> None:
         self._model = model
         self._separator_ids = separator_ids
-        self._passes: list[list[_Pass]] = []
+        self._passes: list[list[_Seen]] = []
         self._separator: list[Tensor] = []
         self._steps: list[dict[str, Any]] = []
 
     @contextmanager
     def watching(self, tokens: Tensor) -> Iterator[None]:
         """Measure the queries and keys of the forward pass on ``tokens``, some texts of the batch, that happens inside."""
-        layers: list[_Pass] = []
-
-        def keep(event: QueriesKeys) -> None:
-            # keys are kept whole, since quantiles and pairs need all of a batch's; the others by what is asked of them
-            energy = metrics.energy(event.keys_before_norm)
-            layers.append(_Pass(event.keys, metrics.vector_norm(event.queries), energy.mean(1, keepdim=True)))
-
-        with watch_queries_keys(self._model, keep):
+        layers: list[_Seen] = []
+        with watch_queries_keys(self._model, lambda event: layers.append(_Seen.of(event))):
             yield
         self._passes.append(layers)
         self._separator.append(self._separator_ids[tokens])
@@ -113,20 +134,14 @@ class StepTracker:
     @torch.no_grad()
     def close_step(self, step: int, loss: Tensor) -> None:
         """Keep what was measured since the last step as the row of ``step``; still on the device."""
-        separator = torch.cat(self._separator)
-        key, query, energy = [], [], []
-        for passes in zip(*self._passes, strict=True):
-            keys = torch.cat([one.keys for one in passes])
-            key.append(_key_statistics(keys, separator))
-            query.append(_query_statistics(torch.cat([one.query_norm for one in passes]), keys))
-            energy.append(torch.cat([one.energy for one in passes]).mean((0, 1)))
+        seen = _Seen.joined(self._passes)
         self._steps.append(
             {
                 "step": step,
                 "loss": loss.detach().float(),
-                "key": torch.stack(key),
-                "query": torch.stack(query),
-                "energy": torch.stack(energy),
+                "key": seen.key_statistics(torch.cat(self._separator)),
+                "query": seen.query_statistics(),
+                "energy": seen.energy.mean(1),
                 "k_gain": gains(self._model, "k_norm"),
                 "q_gain": gains(self._model, "q_norm"),
             }

@@ -45,7 +45,9 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "vector_norm": lambda: (normal(BATCH, POS, HEAD),),
     "energy": lambda: (normal(BATCH, POS, HEAD),),
     "coordinate_participation_ratio": lambda: (normal(BATCH, POS, HEAD),),
+    "direction_sum": lambda: (normal(KV, POS, HEAD),),
     "mean_pairwise_cosine": lambda: (normal(KV, POS, HEAD),),
+    "cosine_of_direction_sum": lambda: (normal(KV, HEAD), POS),
     "covariance_spectrum": lambda: (normal(KV, POS, HEAD),),
     "participation_ratio": lambda: (normal(KV, HEAD).square(),),
     "effective_rank": lambda: (normal(KV, HEAD).square(),),
@@ -162,6 +164,13 @@ def test_mean_pairwise_cosine_is_sklearn_s_off_diagonal_mean() -> None:
     lengths = normal(KV, POS, 1, seed=2).square() + 0.1
     torch.testing.assert_close(metrics.mean_pairwise_cosine(x * lengths), metrics.mean_pairwise_cosine(x))
     torch.testing.assert_close(metrics.mean_pairwise_cosine(x @ rotation(HEAD)), metrics.mean_pairwise_cosine(x))
+
+
+def test_mean_pairwise_cosine_from_the_direction_sums_of_parts() -> None:
+    x = normal(KV, POS, HEAD)
+    total = metrics.direction_sum(x[:, :3]) + metrics.direction_sum(x[:, 3:])
+    torch.testing.assert_close(total, (x / x.norm(dim=-1, keepdim=True)).sum(1))
+    torch.testing.assert_close(metrics.cosine_of_direction_sum(total, POS), metrics.mean_pairwise_cosine(x))
 
 
 def test_mean_pairwise_cosine_at_its_ends() -> None:
