@@ -208,7 +208,8 @@ def show_table(
     }
     text = [column for column in table.columns if not pd.api.types.is_numeric_dtype(table[column])]
     if words:
-        formats |= dict.fromkeys(text, _decimals_typographic)
+        # a table of words may hold a command's options, so only before decimal fractions
+        formats |= dict.fromkeys(text, lambda cell: typographic(str(cell), before=r"\d+\.\d"))
     body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
     body = body.hide(axis="index").set_uuid(name).set_td_classes(pd.DataFrame("cw-text", table.index, text))
     body.set_table_attributes(f'class="cw-table{" cw-words" if words else ""} dataframe"')
@@ -224,19 +225,14 @@ def _number(decimals: int) -> Callable[[object], str]:
     return lambda value: typographic(f"{value:.{decimals}f}")
 
 
-def _decimals_typographic(text: object) -> str:
-    """Minus signs before decimal fractions only: a table of words may hold a command's options."""
-    return re.sub(r"(?<![\w.])-(?=\d+\.\d)", "\N{MINUS SIGN}", str(text))
-
-
 def say(text: str) -> None:
     """Display one paragraph, in place of a figure that cannot be drawn."""
     display(HTML(f'<p class="cw-note">{html.escape(typographic(text))}</p>'))
 
 
-def typographic(text: str) -> str:
-    """Minus signs before numbers, instead of the hyphens that Python's format writes."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
+def typographic(text: str, before: str = r"\d") -> str:
+    """Minus signs before numbers (what ``before`` matches), instead of the hyphens that Python's format writes."""
+    return re.sub(rf"(?<![\w.])-(?={before})", "\N{MINUS SIGN}", text)
 
 
 def _inline_svg(figure: Figure, alt: str) -> str:
