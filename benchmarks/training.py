@@ -1,10 +1,11 @@
 """What tracking every head costs: `python benchmarks/training.py`, half an hour on a machine that does nothing else.
 
 Four ways of doing the same step of a preset take turns in one process, on the same batches: plain PyTorch, this package
-without and with its tracker, and the usual way with a Python loop over heads (`benchmarks/usual.py`). Then what a snapshot
-costs, how the cost grows with layers, context and heads, and the peak memory of a process that only trains. Prints a table
-and writes ``data/benchmarks/training.json``, from which the book's page is made. Ratios are of medians of alternating
-repetitions; nothing of this is a test.
+without and with its tracker, and the usual way with a Python loop over heads (`benchmarks/usual.py`); a snapshot takes its
+turn with them, and so does a large matrix product, the machine's limit. Before that the peak memory of a process that only
+trains, and after it how the cost grows with layers, context and heads. Prints a table and writes
+``data/benchmarks/training.json``, from which the book's page is made. Ratios are of medians of alternating repetitions;
+nothing of this is a test.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from civilwar.runs import RunWriter
 RESULT = "benchmarks/training.json"
 
 
-def matrix_rate(repetitions: int = 9) -> list[float]:
+def matrix_rate(repetitions: int) -> list[float]:
     """Floating-point operations a second of a large bfloat16 matrix product."""
     n = 4096
     a, b = torch.randn(n, n).bfloat16(), torch.randn(n, n).bfloat16()
@@ -128,8 +129,13 @@ def seconds(work: Callable[..., object], *arguments: object) -> float:
 
 
 def compare_ways(config: RunConfig, repetitions: int) -> dict[str, Any]:
-    """Seconds of each way's gradient and of the optimisers, taking turns after one step each that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in ("plain", "untracked", "tracked", "loops", "optimisers")}
+    """Seconds of each way's gradient, of a snapshot and of the optimisers, taking turns after one each that do not count.
+
+    And ``matrix_rate``, measured at each turn.
+    """
+    found: dict[str, list[float]] = {
+        name: [] for name in ("plain", "untracked", "tracked", "snapshots", "loops", "optimisers", "matrix_rate")
+    }
     with session(config) as of:
         ways = Ways(of)
         for repetition in range(repetitions + 1):
@@ -140,6 +146,12 @@ def compare_ways(config: RunConfig, repetitions: int) -> dict[str, Any]:
                     found[name].append(gradient)
                     found["optimisers"].append(update)
                     print(f"  {name:<10} {gradient:7.2f} s, optimisers {update:.2f} s", flush=True)
+            snapshot = seconds(of._snapshot, repetition)
+            of.snapshots.clear()
+            if repetition:
+                found["snapshots"].append(snapshot)
+                found["matrix_rate"] += matrix_rate(3)
+                print(f"  snapshot   {snapshot:7.2f} s", flush=True)
     return found
 
 
@@ -192,12 +204,6 @@ def grow(config: RunConfig, repetitions: int) -> list[dict[str, Any]]:
     return rows
 
 
-def snapshot_seconds(config: RunConfig, repetitions: int) -> list[float]:
-    """Seconds of a snapshot, after one that does not count."""
-    with session(config) as of:
-        return [seconds(of._snapshot, at) for at in range(repetitions + 1)][1:]
-
-
 def peak_memory(config: RunConfig) -> float:
     """Bytes a process needed at most that did three tracked steps, a snapshot and nothing else."""
     command = [sys.executable, __file__, "--preset", config.preset, "--only-memory"]
@@ -236,6 +242,8 @@ def main() -> None:
     if chosen.only_memory:
         _measure_memory(config)
         return
+    memory = peak_memory(config)
+    ways = compare_ways(config, chosen.repetitions)
     result = {
         "preset": chosen.preset,
         "machine": training.describe_device(torch.device("cpu")),
@@ -245,10 +253,10 @@ def main() -> None:
         "n_steps": config.train.steps,
         "n_snapshots": len(config.snapshot_steps()),
         "flops_per_step": flops_per_step(config),
-        "matrix_rate": matrix_rate(),
-        "peak_memory": peak_memory(config),
-        "snapshots": snapshot_seconds(config, 3),
-        "ways": compare_ways(config, chosen.repetitions),
+        "matrix_rate": ways.pop("matrix_rate"),
+        "peak_memory": memory,
+        "snapshots": ways.pop("snapshots"),
+        "ways": ways,
         "growth": grow(config, 3),
     }
     print(report(result))
