@@ -4,6 +4,7 @@ Attention is computed from the hooked queries and keys, after RoPE and under the
 heads and KV heads have tables of their own throughout.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,14 +125,14 @@ class Prober:
     def _rope(self, layer: int) -> nn.Module:
         return self._model.get_submodule(f"blocks.{layer}.attention.rope")
 
-    def _attention(self, texts: Tensor) -> Tensor:
-        """Whole causal attention of short texts [text, token]: [text, layer, query_head, query, key]."""
+    def _per_layer(self, texts: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        """What ``measure`` makes of each layer's whole attention to short texts: [text, layer, query_head, ...]."""
         layers: list[Tensor] = []
 
         def keep(event: QueriesKeys) -> None:
             rope = self._rope(event.layer)
             queries, keys = (rope(x).transpose(1, 2) for x in (event.queries, event.keys))
-            layers.append(metrics.causal_attention(metrics.attention_logits(queries, keys)))
+            layers.append(measure(metrics.causal_attention(metrics.attention_logits(queries, keys))))
 
         with watch_queries_keys(self._model, keep):
             self._model.hidden(texts)
@@ -139,14 +140,14 @@ class Prober:
 
     def _measure_induction(self, texts: Tensor) -> Tensor:
         """[text, layer, query_head, column] of texts that repeat after half their length."""
-        attention, period = self._attention(texts), texts.shape[1] // 2
-        scores = metrics.induction_score(attention, period), metrics.duplicate_token_score(attention, period)
-        return torch.stack(scores, dim=-1)
+        period = texts.shape[1] // 2
+        scores = (metrics.induction_score, metrics.duplicate_token_score)
+        return self._per_layer(texts, lambda whole: torch.stack([score(whole, period) for score in scores], dim=-1))
 
     def _measure_patterns(self, texts: Tensor) -> Tensor:
         """[text, layer, query_head, lower triangle row by row], weight 1 stored as 255."""
         row, column = torch.tril_indices(texts.shape[1], texts.shape[1], device=texts.device)
-        return (self._attention(texts)[..., row, column] * 255).round().to(torch.uint8)
+        return self._per_layer(texts, lambda whole: (whole[..., row, column] * 255).round().to(torch.uint8))
 
 
 def _measure_layer(
