@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def session(config: RunConfig) -> Iterator[training._Session]:
 
 
 class Ways:
-    """The same step, done in four ways. Each leaves a gradient on the parameters."""
+    """The same step, done in four ways, each of which leaves a gradient on the parameters; and a snapshot."""
 
     def __init__(self, of: training._Session) -> None:
         self.of, self.rows = of, list[dict[str, float]]()
@@ -84,6 +85,11 @@ class Ways:
         self.of._loss(step, with_gradient=True)
         # as a checkpoint would, seldom; the copy of a step's rows is small beside the step
         self.of.tracker.take()
+
+    def snapshots(self, step: int) -> None:
+        """The package's snapshot."""
+        self.of._snapshot(step)
+        self.of.snapshots.clear()
 
     def loops(self, step: int) -> None:
         """Float32, a Python loop over heads, a host copy for every number."""
@@ -133,28 +139,21 @@ def compare_ways(config: RunConfig, repetitions: int) -> dict[str, Any]:
 
     And ``matrix_rate``, measured at each turn.
     """
-    found: dict[str, list[float]] = {
-        name: [] for name in ("plain", "untracked", "tracked", "snapshots", "loops", "optimisers", "matrix_rate")
-    }
+    found: dict[str, list[float]] = defaultdict(list)
     with session(config) as of:
         ways = Ways(of)
         for repetition in range(repetitions + 1):
-            for name in ("plain", "untracked", "tracked", "loops"):
-                gradient = seconds(getattr(ways, name), repetition)
-                update = seconds(of._update)
+            # the snapshot after the step that a run would have done before it
+            for name in ("plain", "untracked", "tracked", "snapshots", "loops"):
+                spent = {name: seconds(getattr(ways, name), repetition)}
+                if name != "snapshots":  # which leaves no gradient
+                    spent["optimisers"] = seconds(of._update)
                 if repetition:
-                    found[name].append(gradient)
-                    found["optimisers"].append(update)
-                    print(f"  {name:<10} {gradient:7.2f} s, optimisers {update:.2f} s", flush=True)
-                if name != "tracked":
-                    continue
-                # after the step that a run would have done before it
-                snapshot = seconds(of._snapshot, repetition)
-                of.snapshots.clear()
-                if repetition:
-                    found["snapshots"].append(snapshot)
-                    found["matrix_rate"] += matrix_rate(3)
-                    print(f"  snapshot   {snapshot:7.2f} s", flush=True)
+                    for what, value in spent.items():
+                        found[what].append(value)
+                    print("  " + ", ".join(f"{what} {value:.2f} s" for what, value in spent.items()), flush=True)
+            if repetition:
+                found["matrix_rate"] += matrix_rate(3)
     return found
 
 
@@ -225,12 +224,13 @@ def _measure_memory(config: RunConfig) -> None:
 
 
 def report(result: dict[str, Any]) -> str:
-    """The tables, and the numbers that the book's page quotes."""
+    """The machine, the tables, and the numbers that the book's page quotes."""
+    machine = f"{result['machine']['name']}, {result['machine']['threads']} threads"
     numbers = (
         f"{name:<28}{value:>12.2f}" for name, value in speed.summary(result).items() if not isinstance(value, str)
     )
     tables = (speed.ways(result), speed.growth(result))
-    return "\n\n".join([*(table.round(3).to_string(index=False) for table in tables), "\n".join(numbers)])
+    return "\n\n".join([machine, *(table.round(3).to_string(index=False) for table in tables), "\n".join(numbers)])
 
 
 def main() -> None:

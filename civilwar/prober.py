@@ -47,7 +47,7 @@ PROBE_INDUCTION_COLUMNS = ("induction_score", "duplicate_token_score")
 #: Queries measured at once: attention is never held whole for a long text, and all heads' rows of a block fit a cache.
 QUERY_BLOCK = 128
 #: The logit of a key in a query's future: its weight is exactly 0, and still a number once rescaled.
-HIDDEN = -1e20
+MASKED_LOGIT = -1e20
 
 
 class Prober:
@@ -214,7 +214,7 @@ def _measure_block(
     # only keys of the block itself may lie in a query's future
     future = ~metrics.causal_mask(0, n_queries, n_queries, logits.device)
     # their weights come out as exactly 0, and 0 times this is 0, as it would not be with infinity
-    logits[..., first:].masked_fill_(future, HIDDEN)
+    logits[..., first:].masked_fill_(future, MASKED_LOGIT)
     top = logits.amax(-1)
     weights = logits.softmax(-1)
     largest = metrics.largest_weight(weights)
