@@ -323,7 +323,7 @@ def ctrl_c_in_a_terminal(shop: Workshop) -> Outcome:
     os.set_blocking(main, False)
     said = os.read(main, 4096).decode().replace("^C", "").strip()
     os.close(main)
-    good = one_sentence(said, r"interrupted; the same command resumes from the last checkpoint")
+    good = one_sentence(said, r"ctrl-c was interrupted; .* goes on from the checkpoint of step \d+\.$")
     return outcome(
         "Ctrl-C in a terminal", 1, {shell_status(process.returncode)}, said, good and shop.whole_again("ctrl-c"), {130}
     )
@@ -349,14 +349,17 @@ def interrupt_in_a_notebook(shop: Workshop) -> Outcome:
             if message["msg_type"] == "error":
                 raise RuntimeError(message["content"])
         manager.interrupt_kernel()
-        said = client.get_shell_msg()["content"].get("ename", "no error")
+        reply = client.get_shell_msg()["content"]
         # the same kernel, the same cell, but nobody waits any more
         client.execute("train._Session._update = update\n" + cell)
         again = client.get_shell_msg()["content"]["status"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    whole = said == "KeyboardInterrupt" and again == "ok" and shop.tables("notebook") == shop.uninterrupted
+    said = reply.get("evalue", "")
+    whole = one_sentence(said, r"notebook was interrupted; .* goes on from the checkpoint of step \d+\.$")
+    whole &= reply.get("ename") == "KeyboardInterrupt" and again == "ok"
+    whole &= shop.tables("notebook") == shop.uninterrupted
     return outcome("interrupt in a notebook, then the same cell again", 1, set(), said, whole, set())
 
 

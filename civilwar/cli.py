@@ -14,8 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"civilwar: {str(stop) or 'interrupted; the same command does what is left.'}", file=sys.stderr)
         return 130
     except (RunError, ValueError, ArithmeticError, OSError) as error:
         print(f"civilwar: {error}", file=sys.stderr)

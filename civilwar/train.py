@@ -94,6 +94,11 @@ def train(
         session = _Session(writer, config, corpus, chosen, checkpoint_every)
         try:
             return session.run(progress)
+        except KeyboardInterrupt:
+            # what a terminal or a notebook then shows is this sentence
+            raise KeyboardInterrupt(
+                f"{path.name} was interrupted; the same command or cell goes on {session.saved()}."
+            ) from None
         except (OSError, SafetensorError) as error:
             raise RunNotWritten(
                 f"{path} could not be written: {error}. What was written before is whole: make room or mend the disk, "

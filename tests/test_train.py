@@ -303,7 +303,7 @@ def stopped_by_ctrl_c(runs_dir: Path, smoke_config: RunConfig) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training._Session, "_update", update)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"^stopped was interrupted; .* from the checkpoint of step 14\.$"):
             train(smoke_config, path.name, device="cpu", checkpoint_every=5, progress=False)
     assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["000009", "000014"]
     return path
