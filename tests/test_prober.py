@@ -226,6 +226,25 @@ def test_the_size_of_query_blocks_changes_nothing(
         pd.testing.assert_frame_equal(again.tables[name], table, rtol=1e-5, atol=1e-6)
 
 
+def test_without_onednn_the_snapshot_is_the_same(
+    model: Decoder, texts: ProbeTexts, snapshot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convolutions: list[Any] = []
+    original = prober.F.conv2d
+    monkeypatch.setattr(
+        prober.F, "conv2d", lambda *args, **kwargs: convolutions.append(args) or original(*args, **kwargs)
+    )
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    Prober(model, CONFIG, texts).measure(32, FLOAT32)
+    assert convolutions
+    convolutions.clear()
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    again = Prober(model, CONFIG, texts).measure(32, FLOAT32)
+    assert not convolutions
+    for name, table in snapshot.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table, rtol=1e-5, atol=1e-6)
+
+
 def test_measuring_leaves_the_model_as_it_was(model: Decoder, texts: ProbeTexts) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     Prober(model, CONFIG, texts).measure(0, FLOAT32)
