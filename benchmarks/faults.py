@@ -414,7 +414,8 @@ def main() -> int:
             )
     if chosen == list(FAULTS):
         versions = {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]}
-        faults = {name: asdict(row) for name, row in rows.items()}
+        # a list, so that they stand in the page in the order of this file
+        faults = [{"name": name} | asdict(row) for name, row in rows.items()]
         write_json(paths.recorded() / RESULT, {"versions": versions, "system": platform.system(), "faults": faults})
     return 0 if all(row.good for row in rows.values()) else 1
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: checksums, and writing by renaming a finished copy into place."""
+"""Files that are either whole or not there: checksums, writing by renaming a finished copy into place, and JSON."""
 
 import contextlib
 import hashlib
@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from civilwar.errors import RunDamaged
 
 
 def sha256(file: Path) -> str:
@@ -51,3 +53,16 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_path(target) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises RunDamaged where it is not one."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunDamaged(
+            f"{file} cannot be read as JSON ({error}). Restore it from a copy, or train the run again."
+        ) from error
+    if not isinstance(content, dict):
+        raise RunDamaged(f"{file} holds no JSON object. Restore it from a copy, or train the run again.")
+    return content

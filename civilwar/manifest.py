@@ -11,23 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from civilwar.errors import RunDamaged
-from civilwar.files import write_json
+from civilwar.files import read_json, write_json
 
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises RunDamaged where it is not one."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunDamaged(
-            f"{file} cannot be read as JSON ({error}). Restore it from a copy, or train the run again."
-        ) from error
-    if not isinstance(content, dict):
-        raise RunDamaged(f"{file} holds no JSON object. Restore it from a copy, or train the run again.")
-    return content
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

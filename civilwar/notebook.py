@@ -9,17 +9,20 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from numbers import Integral
 from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from myst_nb import glue as myst_glue
 
 from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
 from civilwar.errors import RunError
+from civilwar.parameters import unknown_parameters
 from civilwar.plots.style import INK, use_style
 from civilwar.runs import Run, check_name, check_same_config, find_run
 from civilwar.widgets.inspector import HeadInspector
@@ -51,9 +54,11 @@ def open_phase(
         corpus: ``docstrings``, ``path:FOLDER_OR_FILE`` or ``hub:NAME[:CONFIG]``.
         device: used only for training: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
-    Raises ConfigError for a wrong value, naming the valid ones; RunMismatch where the run of that name is another one.
+    Raises ConfigError for a wrong value, naming the valid ones, and for a parameter of papermill's that the notebook does
+    not have; RunMismatch where the run of that name is another one.
     """
     use_style()
+    _refuse_unknown_parameters()
     config = make_config(preset, variant, seed, corpus)
     # checked here too, since a run that exists needs no device and would let a slip pass
     if not isinstance(device, str) or not DEVICES.fullmatch(device):
@@ -69,6 +74,14 @@ def open_phase(
     from civilwar.train import train
 
     return train(config, name, device)
+
+
+def _refuse_unknown_parameters() -> None:
+    kernel = get_ipython()
+    cells = kernel.user_ns.get("In", []) if kernel else []
+    for name, value in unknown_parameters(cells).items():
+        known = ", ".join(signature(open_phase).parameters)
+        raise ConfigError(f"{name} = {value}: expected a parameter that the notebook has, which are {known}.")
 
 
 def _checked_name(run: str) -> str:

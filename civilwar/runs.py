@@ -23,8 +23,8 @@ from safetensors.numpy import load_file, save_file
 from civilwar import paths
 from civilwar.config import ConfigError, RunConfig
 from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
-from civilwar.files import atomic_path, remove, sha256, write_json
-from civilwar.manifest import MANIFEST, read_json, read_manifest, write_manifest
+from civilwar.files import atomic_path, read_json, remove, sha256, write_json
+from civilwar.manifest import MANIFEST, read_manifest, write_manifest
 
 TABLES = (
     "train",

@@ -26,9 +26,9 @@ from civilwar.config import RunConfig
 from civilwar.content import head_content
 from civilwar.corpus import Batches, Corpus, load_corpus
 from civilwar.errors import RunDamaged, RunError, RunNotWritten
-from civilwar.files import atomic_path, sha256, write_json
+from civilwar.files import atomic_path, read_json, sha256, write_json
 from civilwar.loss import total_next_token_loss
-from civilwar.manifest import MANIFEST, read_json, read_manifest
+from civilwar.manifest import MANIFEST, read_manifest
 from civilwar.model import Decoder
 from civilwar.optim import make_optimizers
 from civilwar.prober import Prober, ProbeTexts
@@ -363,10 +363,13 @@ class _Session:
 
 def _save(state: dict[str, Any], file: Path) -> None:
     try:
-        torch.save(state, file)
+        with file.open("wb") as stream:
+            torch.save(state, stream)
     except RuntimeError as error:
-        # what torch makes of a full disk
-        raise OSError(f"{file.name} was refused ({error})") from error
+        # of a full disk torch says something that only its authors understand, right after the disk said what is wrong
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise OSError(f"{file.name} was refused ({error.__context__.strerror})") from error
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_tracking_is_judged_turn_by_turn() -> None:
 
 def test_faults_are_listed_and_losses_counted() -> None:
     row = {"fault": "flood", "times": 2, "status": "1", "sentence": "wet", "lost": "nothing", "good": True}
-    result = {"faults": {"flood": row, "fire": row | {"fault": "fire", "lost": "see the run", "good": False}}}
+    result = {"faults": [row, row | {"fault": "fire", "lost": "see the run", "good": False}]}
     table = speed.faults(result)
     assert table["what was done"].tolist() == ["flood", "fire"]
     assert table["lost"].tolist() == ["nothing", "see the run"]

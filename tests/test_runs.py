@@ -15,8 +15,8 @@ import pytest
 from civilwar import paths
 from civilwar.config import RunConfig, make_config
 from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
-from civilwar.files import atomic_path, sha256, write_json
-from civilwar.manifest import MANIFEST, read_json, read_manifest, write_manifest
+from civilwar.files import atomic_path, read_json, sha256, write_json
+from civilwar.manifest import MANIFEST, read_manifest, write_manifest
 from civilwar.runs import (
     ARRAYS,
     PROBE,

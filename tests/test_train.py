@@ -1,6 +1,7 @@
 """Training: it learns, repeats itself bit for bit, and survives being killed at any moment."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -408,6 +409,8 @@ def test_a_disk_that_refuses_to_write_costs_nothing_recorded(
     assert done.returncode == 1, done.stderr
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(r"civilwar: .* could not be written: .* goes on from the checkpoint of step 9\.", line)
+    # what the disk said, whoever was writing
+    assert os.strerror(errno.EFBIG) in line
     half = open_run(name)
     assert not half.complete
     assert half.table("train").equals(smoke_run.table("train")[: half.last_step + 1])

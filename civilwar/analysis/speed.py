@@ -9,7 +9,7 @@ import pandas as pd
 
 from civilwar import paths
 from civilwar.errors import RunError
-from civilwar.manifest import read_json
+from civilwar.files import read_json
 
 WAYS = {
     "plain": "plain PyTorch, no tracking",
@@ -142,11 +142,11 @@ def faults(result: Mapping[str, Any]) -> pd.DataFrame:
             "what is said": row["sentence"],
             "lost": row["lost"],
         }
-        for row in result["faults"].values()
+        for row in result["faults"]
     ]
     return pd.DataFrame(rows)
 
 
 def n_lost(result: Mapping[str, Any]) -> int:
     """Faults after which something recorded was not there, or not as it should be."""
-    return sum(not row["good"] for row in result["faults"].values())
+    return sum(not row["good"] for row in result["faults"])
