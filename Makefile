@@ -44,12 +44,13 @@ test: browser
 sweep: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli sweep
 
-# hours on two cores, minutes on a GPU; goes on where it was interrupted
+# hours on two cores, minutes on a GPU; goes on where it was interrupted. A control is recorded as the sweep's are, since no
+# inspector opens it
 SEED ?= 0
 VARIANT ?= baseline
 paper: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli train --preset paper --variant $(VARIANT) --seed $(SEED)
-	$(BIN)/python -m civilwar.cli record paper-$(VARIANT)-seed$(SEED) --form light
+	$(BIN)/python -m civilwar.cli record paper-$(VARIANT)-seed$(SEED) --form $(if $(filter baseline,$(VARIANT)),light,slim)
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book

@@ -161,7 +161,8 @@ def _scale_row(row: pd.Series) -> str:
 
 
 def show_runs(runs: Sequence[Run]) -> None:
-    """Display every run behind the page with its manifest to download."""
+    """Display every run behind the page once, with its manifest to download."""
+    runs = list({run.name: run for run in runs}.values())
     columns = ("run", "commit", "minutes", "held-out loss", "manifest")
     _show("runs", "cw-table", columns, map(_run_row, runs), runs_table(runs))
 

@@ -240,6 +240,19 @@ def test_side_by_side_is_a_column_a_variant_and_a_row_a_phenomenon(outcomes: pd.
     assert table.set_index("phenomenon")["baseline"]["loss"] == pytest.approx(of_loss["value"].mean())
 
 
+def test_falls_are_said_of_a_run_and_of_what_stands_beside_it(sweep: Sweep) -> None:
+    shown = sweep.baseline[1]
+    beside = Sweep({variant: {2: runs[2]} for variant, runs in sweep.runs.items() if 2 in runs}, ())
+    said = controls.falls_statement(shown, beside, NAMES)
+    fell = f"{depth(2) * 4 / 3:.2f}"
+    assert said == (
+        f"its norms fall by {fell} on average over layers, those of its controls by "
+        f"0.00 (no_gain_decay), 0.00 (frozen_gain), {fell} (shuffled_rope)"
+    )
+    alone = controls.falls_statement(shown, Sweep({"baseline": {2: shown}}, ()), NAMES)
+    assert alone == f"its norms fall by {fell} on average over layers, and it has no control yet"
+
+
 def test_a_baseline_without_spread_is_no_unit(outcomes: pd.DataFrame) -> None:
     alike = outcomes.assign(value=np.where(outcomes["variant"] == "baseline", 1.0, 2.0))
     assert controls.changes(alike)["deviations"].isna().all()

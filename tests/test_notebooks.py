@@ -114,6 +114,7 @@ def test_controls_without_a_sweep_are_sentences(smoke_corpus: str, tmp_path: Pat
     # the run's own numbers need no sweep
     (own,) = (page for page in pages if "cw-figure" in page)
     assert 'id="T_controls_here"' in own
+    assert "no control yet" in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     said = [page for page in pages if "cw-note" in page]
     assert sum("this comparison needs runs of the sweep" in page for page in said) == 6
     assert any("recorded: 0" in page for page in said)
@@ -137,7 +138,15 @@ def test_controls_and_capacity_on_part_of_a_sweep(
     parameters: dict[str, object] = {"preset": "smoke", "seed": 1, "corpus": smoke_corpus, "device": "cpu"}
     pages = pages_of("06_controls", tmp_path / "controls.ipynb", parameters)
     pages += pages_of("07_capacity", tmp_path / "capacity.ipynb", parameters)
-    names = ["control_norms", "control_heads", "control_focus", "control_frequency", "control_loss", "knobs"]
+    names = [
+        "scale_norms",
+        "control_norms",
+        "control_heads",
+        "control_focus",
+        "control_frequency",
+        "control_loss",
+        "knobs",
+    ]
     names += ["capacity", "capacity_loss"]
     assert [name for name in names if any(f'id="{name}"' in page for page in pages)] == names
     assert not any("cw-note" in page for page in pages)

@@ -5,7 +5,7 @@ compared with the baseline of its own seed, and the differences are averaged ove
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -176,6 +176,17 @@ def fall(run: Run) -> float:
     norms = norms[norms["step"] <= run.config.moments()["mid"]]
     by_layer = norms.groupby(["step", "layer"])["norm"].mean().unstack("layer")
     return float((by_layer.iloc[0] - by_layer.min()).mean())
+
+
+def falls_statement(run: Run, beside: Sweep, names: Mapping[str, str]) -> str:
+    """How far a run's norms fall, and those of the controls ``beside`` it; a clause, which says where there are none."""
+    said = f"its norms fall by {fall(run):.2f} on average over layers"
+    others = [
+        f"{fall(other):.2f} ({names[other.config.variant]})"
+        for other in beside.all
+        if other.config.variant != run.config.variant
+    ]
+    return f"{said}, those of its controls by {', '.join(others)}" if others else f"{said}, and it has no control yet"
 
 
 def onset(run: Run) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from civilwar.analysis import controls
@@ -80,6 +81,21 @@ def norms(table: pd.DataFrame, decay_only: pd.DataFrame, ax: Axes, variants: Seq
         style.label_line(ax, step, norm, "decay alone", ha="left")
     ax.set_ylabel(MEASURE_NAMES["norm"])
     return ax
+
+
+def norms_early_and_whole(
+    table: pd.DataFrame, decay_only: pd.DataFrame, mid: int, early: Sequence[str] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """`norms` up to step ``mid`` of the variants ``early``, or of all, and beside it those of all in the whole run."""
+    figure, axes = style.row(2, width=9.4, height=3.5)
+    before, before_decay = (rows[rows["step"] <= mid] for rows in (table, decay_only))
+    norms(before, before_decay, axes[0], early)
+    name_lines(before if early is None else before[before["variant"].isin(early)], axes[0])
+    axes[0].set_title("first half")
+    norms(table, decay_only, axes[1])
+    name_lines(table, axes[1])
+    axes[1].set(title="whole run", ylabel="")
+    return figure, axes
 
 
 def name_lines(table: pd.DataFrame, ax: Axes, gap: float = 0.07) -> None:
