@@ -160,9 +160,8 @@ def _measure_layer(
     norm = metrics.vector_norm(keys)
     kv = torch.cat([norm.mean(-1)[:, None], *_ranks(torch.stack([before_k, keys]))], dim=-1)
 
-    # one row per query head from here on
     group_size = len(queries) // len(keys)
-    keys = keys.repeat_interleave(group_size, 0)
+    keys_of_query_heads = keys.repeat_interleave(group_size, 0)
     # every key turned to the layer's mean length: what the directions alone would make of attention
     to_mean_norm = (norm.mean() / norm).repeat_interleave(group_size, 0)
     per_query: list[dict[str, Tensor]] = []
@@ -170,7 +169,7 @@ def _measure_layer(
     for first in range(0, n_tokens, QUERY_BLOCK):
         last = min(first + QUERY_BLOCK, n_tokens)
         visible = slice(None, last)
-        logits = _logits(queries[:, first:last], keys[:, visible])
+        logits = _logits(queries[:, first:last], keys_of_query_heads[:, visible])
         block = _measure_block(logits, to_mean_norm[:, visible], first, separator[visible], probe.sink_positions)
         per_query.append(block)
     whole = {name: torch.cat([block[name] for block in per_query], dim=-1) for name in per_query[0]}

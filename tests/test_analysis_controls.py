@@ -246,11 +246,11 @@ def test_falls_are_said_of_a_run_and_of_what_stands_beside_it(sweep: Sweep) -> N
     said = controls.falls_statement(shown, beside, NAMES)
     fell = f"{depth(2) * 4 / 3:.2f}"
     assert said == (
-        f"its norms fall by {fell} on average over layers, those of its controls by "
+        f"its norms first fall by {fell} on average over layers, those of other variants by "
         f"0.00 (no_gain_decay), 0.00 (frozen_gain), {fell} (shuffled_rope)"
     )
     alone = controls.falls_statement(shown, Sweep({"baseline": {2: shown}}, ()), NAMES)
-    assert alone == f"its norms fall by {fell} on average over layers, and it has no control yet"
+    assert alone == f"its norms first fall by {fell} on average over layers; no other variant is there"
 
 
 def test_a_baseline_without_spread_is_no_unit(outcomes: pd.DataFrame) -> None:

@@ -114,7 +114,7 @@ def test_controls_without_a_sweep_are_sentences(smoke_corpus: str, tmp_path: Pat
     # the run's own numbers need no sweep
     (own,) = (page for page in pages if "cw-figure" in page)
     assert 'id="T_controls_here"' in own
-    assert "no control yet" in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    assert "no other variant is there" in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     said = [page for page in pages if "cw-note" in page]
     assert sum("this comparison needs runs of the sweep" in page for page in said) == 6
     assert any("recorded: 0" in page for page in said)

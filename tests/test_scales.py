@@ -3,10 +3,11 @@
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_sweep import the_report_is_right, the_report_is_wrong, write_sweep
 
-from civilwar import claims, plan, scales
+from civilwar import claims, ledger, plan, scales
 from civilwar.claims import Verdict
 from civilwar.collection import Sweep, open_sweep
 from civilwar.estimators import ESTIMATORS
@@ -83,3 +84,12 @@ def test_numbers_are_written_by_their_size() -> None:
 def test_the_column_says_how_large_and_which_seed(other: Run) -> None:
     millions = round(other.config.model.n_parameters / 1e6)
     assert shown_scale(other) == f"{millions} million parameters, seed {other.config.seed}"
+
+
+def test_a_run_behind_the_page_is_listed_once(smoke_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[list[str], pd.DataFrame]] = []
+    monkeypatch.setattr(ledger, "_show", lambda name, look, columns, rows, data: shown.append((list(rows), data)))
+    ledger.show_runs([smoke_run, smoke_run])
+    ((rows, data),) = shown
+    assert len(rows) == 1
+    assert data["run"].tolist() == [smoke_run.name]

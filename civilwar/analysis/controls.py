@@ -179,14 +179,14 @@ def fall(run: Run) -> float:
 
 
 def falls_statement(run: Run, beside: Sweep, names: Mapping[str, str]) -> str:
-    """How far a run's norms fall, and those of the controls ``beside`` it; a clause, which says where there are none."""
-    said = f"its norms fall by {fall(run):.2f} on average over layers"
+    """How far a run's norms first fall, and those of the variants ``beside`` it; a clause, which says where none are."""
+    said = f"its norms first fall by {fall(run):.2f} on average over layers"
     others = [
         f"{fall(other):.2f} ({names[other.config.variant]})"
         for other in beside.all
         if other.config.variant != run.config.variant
     ]
-    return f"{said}, those of its controls by {', '.join(others)}" if others else f"{said}, and it has no control yet"
+    return f"{said}, those of other variants by {', '.join(others)}" if others else f"{said}; no other variant is there"
 
 
 def onset(run: Run) -> float:
