@@ -1,0 +1,1 @@
+"""Text to tokens: sources, tokenizer, cache, seeded batches."""

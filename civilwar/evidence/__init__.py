@@ -1,0 +1,1 @@
+"""Rules, the numbers behind them, and the verdicts. Needs no torch."""

@@ -1,0 +1,1 @@
+"""A run, or a model, as linked views of its heads."""

@@ -1,0 +1,1 @@
+"""What is measured of heads, while a model trains and on fixed texts. Needs torch."""

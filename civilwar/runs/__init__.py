@@ -1,0 +1,1 @@
+"""A run on disk: what it holds, how it is written, read, collected and recorded. Needs no torch."""

@@ -1,0 +1,1 @@
+"""The loop, its checkpoints, the machine it runs on, and the sweep."""
