@@ -22,9 +22,9 @@ import browser
 
 from civilwar import paths
 from civilwar.files import write_json
-from civilwar.publish import build_book
-from civilwar.runs import open_run
-from civilwar.train import describe_device
+from civilwar.pages.publish import build_book
+from civilwar.runs.reader import open_run
+from civilwar.training.loop import describe_device
 
 RESULT = "benchmarks/book.json"
 REPEATS = 5

@@ -25,7 +25,7 @@ import torch
 
 from civilwar import paths
 from civilwar.files import sha256, write_json
-from civilwar.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CORPUS = "docstrings:networkx"
@@ -292,7 +292,7 @@ def not_a_number(shop: Workshop) -> Outcome:
         [
             sys.executable,
             "-c",
-            "from civilwar.runs import open_run\n"
+            "from civilwar.runs.reader import open_run\n"
             "a, b = (open_run(n).table('train') for n in ('nan', 'uninterrupted'))\n"
             "assert a.loss[:10].equals(b.loss[:10]) and a.loss[10:].isna().all(), a",
         ]
@@ -333,7 +333,7 @@ def interrupt_in_a_notebook(shop: Workshop) -> Outcome:
     """The stop button of a notebook, then the same cell again."""
     prepare = (
         f"import sys; sys.path.insert(0, {str(FAULTY.parent)!r})\n"
-        "import faulty; from civilwar import train; from civilwar.config import make_config\n"
+        "import faulty; from civilwar import train; from civilwar.recipe.config import make_config\n"
         "update = train._Session._update\n"
         "faulty.after_updates(10, lambda session: faulty.wait(60, 'READY'))\n"
     )

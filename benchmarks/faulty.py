@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from civilwar import cli, paths
-from civilwar import train as training
-from civilwar.config import make_config
+from civilwar.recipe.config import make_config
+from civilwar.training import loop as training
 
 CHECKPOINT_EVERY = 3
 

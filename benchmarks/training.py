@@ -29,15 +29,16 @@ import torch
 import torch.nn.functional as F
 import usual
 
-from civilwar import attention, paths
-from civilwar import train as training
-from civilwar.allocator import keep_freed_memory
+from civilwar import paths
 from civilwar.analysis import speed
-from civilwar.config import RunConfig, make_config
-from civilwar.corpus import load_corpus
-from civilwar.cost import flops_per_step
+from civilwar.corpus.corpus import load_corpus
 from civilwar.files import write_json
-from civilwar.runs import RunWriter
+from civilwar.model import attention
+from civilwar.recipe.config import RunConfig, make_config
+from civilwar.recipe.cost import flops_per_step
+from civilwar.runs.writer import RunWriter
+from civilwar.training import loop as training
+from civilwar.training.allocator import keep_freed_memory
 
 RESULT = "benchmarks/training.json"
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from civilwar.model import Decoder
+from civilwar.model.decoder import Decoder
 
 
 def loss(model: Decoder, inputs: Tensor, targets: Tensor, precision: str) -> Tensor:

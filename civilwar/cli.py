@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from civilwar.config import DEFAULT_CORPUS, PRESETS, VARIANTS, make_config
 from civilwar.errors import RunError
-from civilwar.runs import list_runs, open_run
+from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, VARIANTS, make_config
+from civilwar.runs.reader import list_runs, open_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from civilwar.train import train
+    from civilwar.training.loop import train
 
     config = make_config(options.preset, options.variant, options.seed, options.corpus)
     run = train(config, options.name, options.device)
@@ -86,26 +86,26 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from civilwar.recording import record
+    from civilwar.runs.recording import record
 
     print(f"recorded {record(options.name, options.form)}")
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from civilwar.sweep import run_sweep
+    from civilwar.training.sweep import run_sweep
 
     for line in run_sweep(options.preset, options.corpus, options.device):
         print(line, flush=True)
 
 
 def _book(options: argparse.Namespace) -> None:
-    from civilwar.publish import publish_recorded
+    from civilwar.pages.publish import publish_recorded
 
     print(f"the book is at {publish_recorded() / 'index.html'}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from civilwar.publish import reproduce
+    from civilwar.pages.publish import reproduce
 
     print(f"the book of your run is at {reproduce(options.preset, options.seed, options.device) / 'index.html'}")
 

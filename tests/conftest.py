@@ -15,32 +15,19 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # before they are imported: the annotations of every module with tensors are checked at run time, here and nowhere else
+PACKAGE = Path(__file__).parents[1] / "civilwar"
 TYPE_CHECKED = [
-    f"civilwar.{name}"
-    for name in (
-        "attention",
-        "content",
-        "corpus",
-        "experiments",
-        "hooks",
-        "loss",
-        "metrics",
-        "model",
-        "moment",
-        "optim",
-        "prober",
-        "rope",
-        "tracker",
-        "train",
-    )
+    ".".join(("civilwar", *file.relative_to(PACKAGE).with_suffix("").parts))
+    for file in sorted(PACKAGE.rglob("*.py"))
+    if "jaxtyping" in file.read_text(encoding="utf-8")
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
 
 import browser  # noqa: E402
 
 from civilwar import paths  # noqa: E402
-from civilwar.config import RunConfig, make_config  # noqa: E402
-from civilwar.runs import Run  # noqa: E402
+from civilwar.recipe.config import RunConfig, make_config  # noqa: E402
+from civilwar.runs.reader import Run  # noqa: E402
 
 torch.set_num_threads(1)
 # the same examples every time, and no verdict that hangs on the machine's speed
@@ -78,7 +65,7 @@ def smoke_config(smoke_corpus: str) -> RunConfig:
 @pytest.fixture(scope="session")
 def smoke_run(runs_dir: Path, smoke_config: RunConfig) -> Run:
     """A complete run of ``smoke_config``, trained without interruption. Read it, never write to it."""
-    from civilwar.train import train
+    from civilwar.training.loop import train
 
     return train(smoke_config, "smoke-run", device="cpu", progress=False)
 
@@ -89,7 +76,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests that use it belong to the group "book", so that one worker builds it for all.
     """
-    from civilwar.publish import build_book
+    from civilwar.pages.publish import build_book
 
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from civilwar import paths
-from civilwar.config import RunConfig
-from civilwar.train import train
+from civilwar.recipe.config import RunConfig
+from civilwar.training.loop import train
 
 
 def die_at_event(folder: Path, n: int) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from civilwar.config import ModelConfig, ProbeConfig, make_config
-from civilwar.model import NORM_EPS, Decoder
-from civilwar.rope import pair_frequencies
+from civilwar.model.decoder import NORM_EPS, Decoder
+from civilwar.recipe.config import ModelConfig, ProbeConfig, make_config
+from civilwar.recipe.rope import pair_frequencies
 
 GROUP, SEED = 2, 5
 CONFIG = dataclasses.replace(

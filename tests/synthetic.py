@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from civilwar.config import ModelConfig, ProbeConfig, RunConfig, TrainConfig
 from civilwar.files import write_json
-from civilwar.prober import PROBE_INDUCTION_COLUMNS, PROBE_QUERY_COLUMNS
-from civilwar.runs import PROBE, Records, Run, RunWriter
+from civilwar.measure.prober import PROBE_INDUCTION_COLUMNS, PROBE_QUERY_COLUMNS
+from civilwar.recipe.config import ModelConfig, ProbeConfig, RunConfig, TrainConfig
+from civilwar.runs.reader import Run
+from civilwar.runs.records import Records
+from civilwar.runs.schema import PROBE
+from civilwar.runs.writer import RunWriter
 
 RANKS = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
 SPOTS = ("all", "first", "separator")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from synthetic import SPOTS, Truth, make_synthetic_config, write_run
 
-from civilwar.config import RunConfig
-from civilwar.runs import Run
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run
 
 LAYERS, QUERY_HEADS, KV_HEADS, D_HEAD = 3, 8, 4, 16
 STEPS = 40

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from synthetic import Truth, capacity_table, make_synthetic_config, write_run
 
-from civilwar import rope
-from civilwar.collection import Sweep
-from civilwar.config import VARIANTS, ProbeConfig, RunConfig, TrainConfig
-from civilwar.plan import seeds_of
+from civilwar.recipe import rope
+from civilwar.recipe.config import VARIANTS, ProbeConfig, RunConfig, TrainConfig
+from civilwar.recipe.plan import seeds_of
+from civilwar.runs.collection import Sweep
 
 LAYERS, KV_HEADS, QUERY_HEADS, D_HEAD, STEPS = 4, 4, 8, 64, 320
 VARIANTS_NEEDED = ("baseline", "no_gain_decay", "pure_bf16", "shuffled_rope")

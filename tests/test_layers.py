@@ -1,6 +1,7 @@
-"""Who may import whom: a file imports only files of smaller numbers, and what reads runs never loads torch."""
+"""Who may import whom, read off the README's tree: a file imports only from rows above its own, and "no torch" holds."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,113 +10,38 @@ import conftest
 import pytest
 
 import civilwar
+from civilwar import paths
 
 PACKAGE = Path(civilwar.__file__).parent
+README = (paths.repository() / "README.md").read_text(encoding="utf-8")
 
-#: A folder's number holds for every file in it that has none of its own.
-LAYERS = {
-    "": 0,
-    "paths": 0,
-    "allocator": 0,
-    "files": 0.5,
-    "errors": 0,
-    "cache": 1,
-    "manifest": 1,
-    "config": 1,
-    "sources": 2,
-    "rope": 2,
-    "tokenizer": 3,
-    "corpus": 4,
-    "attention": 2.5,
-    "loss": 3,
-    "model": 3,
-    "hooks": 3,
-    "metrics": 3,
-    "statistics": 3,
-    "runs": 4,
-    "analysis": 5,
-    "tidy": 4,
-    "taxonomy": 6,
-    "tracker": 5,
-    "prober": 5,
-    "optim": 5,
-    "experiments": 5,
-    "content": 5.5,
-    "train": 7,
-    "rules": 5,
-    "collection": 5,
-    "analysis.controls": 5.5,
-    "analysis.capacity": 5.5,
-    "analysis.beside": 5.5,
-    "cost": 2,
-    "analysis.kinds": 6.5,
-    "analysis.roles": 6.6,
-    "estimators": 6.8,
-    "exhibits": 6.8,
-    "claims": 7,
-    "scales": 7.2,
-    "plan": 2,
-    "recording": 5,
-    "sweep": 8,
-    "plots.style": 7.5,
-    "plots.kinds": 7.6,
-    "plots": 8,
-    "widgets": 8.5,
-    "widgets.bundle": 0,
-    "widgets.measures": 0,
-    "widgets.pack": 0,
-    "widgets.static": 8.6,
-    "widgets.picture": 8.6,
-    "moment": 8.7,
-    "widgets.inspector": 8.8,
-    "parameters": 0,
-    "notebook": 9,
-    "ledger": 9.5,
-    "publish": 9,
-    "cli": 10,
-}
 
-#: Files that read what was recorded: they must work, and fast, without the half a gigabyte of torch.
-WITHOUT_TORCH = (
-    "allocator",
-    "cache",
-    "files",
-    "errors",
-    "manifest",
-    "config",
-    "parameters",
-    "paths",
-    "rope",
-    "runs",
-    "sources",
-    "statistics",
-    "analysis",
-    "claims",
-    "collection",
-    "estimators",
-    "plan",
-    "recording",
-    "rules",
-    "taxonomy",
-    "tidy",
-    "plots",
-    "widgets",
-)
-WITHOUT_TORCH += ("exhibits", "notebook", "ledger", "publish", "cli")
+def rows(readme: str) -> dict[str, bool]:
+    """Files in the tree by dotted name below ``civilwar``, top row first, and whether each has to do without torch."""
+    tree = readme[readme.index("\ncivilwar/\n") :].split("\nnotebooks/")[0]
+    found: dict[str, bool] = {}
+    folder, folder_is_light = "", False
+    for indent, name, note in re.findall(r"^( {2}| {4})(\S+)(.*)$", tree, re.MULTILINE):
+        light = "(no torch)" in note
+        if name.endswith("/"):
+            folder, folder_is_light = (name[:-1], light) if indent == "  " else (folder, folder_is_light)
+        elif indent == "  ":
+            found[name.removesuffix(".py")] = light
+        else:
+            found[f"{folder}.{name.removesuffix('.py')}"] = light or (folder_is_light and "(torch)" not in note)
+    return found
+
+
+ROWS = rows(README)
 
 
 def modules() -> dict[str, Path]:
-    """Files by dotted name below ``civilwar``; a package's __init__ by the package's name."""
-    names = {}
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return names
-
-
-def layer(module: str) -> float:
-    """A KeyError here means: a new file, give it its number above."""
-    return LAYERS[module] if module in LAYERS else LAYERS[module.rpartition(".")[0] or "no layer for " + module]
+    """Files of the package by dotted name below ``civilwar``, but for the ``__init__`` files, which import nothing."""
+    return {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): file
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.name != "__init__.py"
+    }
 
 
 def imports(source: str, known: set[str]) -> set[str]:
@@ -133,13 +59,13 @@ def imports(source: str, known: set[str]) -> set[str]:
     return {name.removeprefix("civilwar.") for name in found if name.startswith("civilwar.")}
 
 
-def upward_imports(sources: dict[str, str]) -> list[str]:
-    known = set(sources)
+def upward_imports(sources: dict[str, str], order: list[str]) -> list[str]:
+    place = {module: row for row, module in enumerate(order)}
     return [
-        f"{module} ({layer(module)}) imports {other} ({layer(other)})"
+        f"{module} imports {other}, which the README's tree has no higher"
         for module, source in sources.items()
-        for other in sorted(imports(source, known))
-        if layer(other) >= layer(module)
+        for other in sorted(imports(source, set(sources)))
+        if place[other] >= place[module]
     ]
 
 
@@ -147,46 +73,52 @@ def sources() -> dict[str, str]:
     return {name: file.read_text(encoding="utf-8") for name, file in modules().items()}
 
 
-def test_every_file_has_a_layer() -> None:
-    assert {"config", "train", "analysis.gain", ""} <= set(modules())
-    assert all(layer(module) >= 0 for module in modules())
-    with pytest.raises(KeyError, match="no layer for newcomer"):
-        layer("newcomer")
+def test_the_tree_names_every_file_and_no_other() -> None:
+    assert set(ROWS) == set(modules())
+    assert {"recipe.config", "training.loop", "analysis.gain", "cli"} <= set(ROWS)
 
 
-def test_a_file_imports_only_smaller_numbers() -> None:
-    assert upward_imports(sources()) == []
+def test_the_tree_can_lie() -> None:
+    without = rows(README.replace("    reader.py ", "    raeder.py "))
+    assert set(without) ^ set(modules()) == {"runs.raeder", "runs.reader"}
+
+
+def test_a_file_imports_only_from_rows_above() -> None:
+    assert upward_imports(sources(), list(ROWS)) == []
 
 
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("config", "from civilwar.runs import Run"),
-        ("config", "from civilwar import runs"),
-        ("metrics", "import civilwar.model"),
-        ("analysis.gain", "from civilwar.analysis import focus"),
-        ("model", "def late():\n    from civilwar.train import train"),
+        ("recipe.config", "from civilwar.runs.reader import Run"),
+        ("recipe.config", "from civilwar.runs import reader"),
+        ("measure.metrics", "import civilwar.training.loop"),
+        ("analysis.focus", "from civilwar.analysis import gain"),
+        ("model.decoder", "def late():\n    from civilwar.training.loop import train"),
     ],
 )
 def test_the_check_can_fail(module: str, line: str) -> None:
     broken = sources()
     broken[module] += f"\n{line}\n"
-    assert [problem.split()[0] for problem in upward_imports(broken)] == [module]
+    assert [problem.split()[0] for problem in upward_imports(broken, list(ROWS))] == [module]
+
+
+def test_a_row_moved_down_is_noticed() -> None:
+    order = [name for name in ROWS if name != "paths"]
+    assert "runs.reader" in {problem.split()[0] for problem in upward_imports(sources(), [*order, "paths"])}
 
 
 def test_only_the_doors_import_training() -> None:
     every = sources()
-    assert {name for name, source in every.items() if "train" in imports(source, set(every))} <= {
-        "cli",
-        "notebook",
-        "publish",
-        "sweep",
-    }
+    training = {name for name in every if name.startswith("training.")}
+    outside = {name for name, source in every.items() if imports(source, set(every)) & training} - training
+    assert outside <= {"cli", "pages.door", "pages.publish"}
 
 
-def test_the_package_s_own_file_is_empty() -> None:
-    # or importing civilwar.config would import whatever stands there
-    assert (PACKAGE / "__init__.py").read_text() == ""
+def test_the_folders_own_files_import_nothing_of_the_package() -> None:
+    # or importing civilwar.recipe.config would import whatever stands there
+    for file in PACKAGE.rglob("__init__.py"):
+        assert imports(file.read_text(encoding="utf-8"), set(modules())) == set(), file
 
 
 LOADED = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print('torch' in sys.modules)"
@@ -197,19 +129,17 @@ def loads_torch(*names: str) -> bool:
     return {"True": True, "False": False}[done.stdout.strip().splitlines()[-1]]
 
 
-def test_reading_a_run_does_not_load_torch() -> None:
-    light = [name for name in modules() if name and name.partition(".")[0] in WITHOUT_TORCH]
-    assert {"config", "runs", "rope"} <= set(light)
+def test_what_the_tree_marks_does_not_load_torch() -> None:
+    light = [name for name, is_light in ROWS.items() if is_light]
+    assert {"recipe.config", "runs.reader", "pages.door", "cli"} <= set(light)
     # one process for all; where it fails, try them one by one
     names = [f"civilwar.{name}" for name in light]
     assert not loads_torch(*names), [name for name in names if loads_torch(name)]
 
 
 def test_the_check_for_torch_can_fail() -> None:
-    assert loads_torch("civilwar.config", "civilwar.metrics")
+    assert loads_torch("civilwar.recipe.config", "civilwar.measure.metrics")
 
 
 def test_every_file_with_annotated_axes_is_type_checked_under_pytest() -> None:
-    annotated = {f"civilwar.{name}" for name, source in sources().items() if "jaxtyping" in source}
-    assert {"civilwar.metrics", "civilwar.model"} <= annotated
-    assert annotated <= set(conftest.TYPE_CHECKED)
+    assert {"civilwar.measure.metrics", "civilwar.model.decoder", "civilwar.training.loop"} <= set(conftest.TYPE_CHECKED)

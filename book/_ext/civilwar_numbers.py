@@ -29,7 +29,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
-from civilwar.notebook import typographic
+from civilwar.pages.door import typographic
 
 logger = logging.getLogger(__name__)
 

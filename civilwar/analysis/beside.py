@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis import divergence, focus, gain, rank
-from civilwar.runs import Run
+from civilwar.runs.reader import Run
 
 
 @dataclass(frozen=True)

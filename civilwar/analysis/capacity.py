@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from civilwar.config import RunConfig
-from civilwar.runs import Run
-from civilwar.statistics import t_half_width
+from civilwar.analysis.statistics import t_half_width
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run
 
 #: The method whose rank 0 each method is measured from.
 ORIGIN = {

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis import divergence, focus, gain, rank
-from civilwar.collection import Sweep
-from civilwar.config import VARIANTS
-from civilwar.plan import BASELINE
-from civilwar.runs import Run
-from civilwar.statistics import spearman, t_half_width
+from civilwar.analysis.statistics import spearman, t_half_width
+from civilwar.recipe.config import VARIANTS
+from civilwar.recipe.plan import BASELINE
+from civilwar.runs.collection import Sweep
+from civilwar.runs.reader import Run
 
 #: Draws of the focus law's null in each run; it is shown, not tested.
 NULL_DRAWS = 199

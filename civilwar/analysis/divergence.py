@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from civilwar.config import RunConfig
-from civilwar.runs import Run, rows_of
-from civilwar.statistics import DRAWS, first_lasting, generator, permutation_p
+from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run, rows_of
 
 #: Batch noise is judged against this quantile of the spread that equal heads would show.
 NOISE_QUANTILE = 0.99

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from civilwar.runs import Run
-from civilwar.statistics import DRAWS, bootstrap_interval, generator, spearman
+from civilwar.analysis.statistics import DRAWS, bootstrap_interval, generator, spearman
+from civilwar.runs.reader import Run
 
 #: Column of ``probe_query_heads`` behind each measure of entropy.
 MEASURES = {

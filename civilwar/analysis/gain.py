@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from civilwar import rope
+from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
 from civilwar.errors import RunError
-from civilwar.runs import Run, rows_of
-from civilwar.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
+from civilwar.recipe import rope
+from civilwar.runs.reader import Run, rows_of
 
 #: Golden: above the layer's mean by this many standard deviations at the end of the run.
 GOLDEN_DEVIATIONS = 1.5

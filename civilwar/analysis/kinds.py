@@ -1,6 +1,6 @@
 """Phase 5: kinds of heads. Is a kind there at all, and has a head the same kind at other steps and in other seeds?
 
-A kind is defined by attention (`civilwar.taxonomy`). What heads of a kind then do stands in `civilwar.analysis.roles`.
+A kind is defined by attention (`civilwar.analysis.taxonomy`). What heads of a kind then do stands in `civilwar.analysis.roles`.
 """
 
 import math
@@ -10,10 +10,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from civilwar import taxonomy
-from civilwar.runs import Run
-from civilwar.statistics import DRAWS, generator, permutation_p
-from civilwar.taxonomy import FOCUSED, KINDS
+from civilwar.analysis import taxonomy
+from civilwar.analysis.statistics import DRAWS, generator, permutation_p
+from civilwar.analysis.taxonomy import FOCUSED, KINDS
+from civilwar.runs.reader import Run
 
 # ---------------------------------------------------------------- scores and thresholds
 

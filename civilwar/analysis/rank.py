@@ -8,8 +8,8 @@ gain 1 and with the gain that the layer has at that step.
 import numpy as np
 import pandas as pd
 
-from civilwar.runs import Run, rows_of
-from civilwar.statistics import generator
+from civilwar.analysis.statistics import generator
+from civilwar.runs.reader import Run, rows_of
 
 #: Measures in ``probe_kv_heads``: the report's, then three of the covariance.
 MEASURES = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
@@ -53,7 +53,7 @@ def _directions(random: np.random.Generator, n_tokens: int, d_head: int) -> np.n
 
 
 def _score(keys: np.ndarray) -> dict[str, float]:
-    """The measures of `civilwar.metrics`, in numpy, for one cloud [tokens, d_head]."""
+    """The measures of `civilwar.measure.metrics`, in numpy, for one cloud [tokens, d_head]."""
     squared = np.square(keys)
     spectrum = np.linalg.eigvalsh(np.cov(keys, rowvar=False)).clip(0)
     singular = np.sqrt(spectrum) / np.sqrt(spectrum).sum()

@@ -9,12 +9,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from civilwar import taxonomy
-from civilwar.analysis import gain
+from civilwar.analysis import gain, taxonomy
 from civilwar.analysis.kinds import dealt_heads
-from civilwar.runs import Run
-from civilwar.statistics import DRAWS, generator, permutation_p
-from civilwar.taxonomy import HEAD, KINDS
+from civilwar.analysis.statistics import DRAWS, generator, permutation_p
+from civilwar.analysis.taxonomy import HEAD, KINDS
+from civilwar.runs.reader import Run
 
 #: Kinds that attend to fixed places, and the tokens they point at, as table ``key_energy`` calls them.
 STATIC = {"sink": "first", "separator": "separator"}

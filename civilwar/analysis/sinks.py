@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from civilwar.runs import Run
+from civilwar.runs.reader import Run
 
 #: Gu et al. use 0.3; the neighbours show whether the count hangs on it.
 EPSILONS = (0.2, 0.3, 0.4)

@@ -23,8 +23,8 @@ A head that passes several is called by the score furthest above its threshold, 
 import numpy as np
 import pandas as pd
 
-from civilwar.runs import Run
-from civilwar.statistics import generator
+from civilwar.analysis.statistics import generator
+from civilwar.runs.reader import Run
 
 #: Kinds that need a score above a threshold; then what a head without one is called.
 FOCUSED = ("sink", "separator", "previous_token", "nearby", "induction", "retriever")

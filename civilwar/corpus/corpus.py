@@ -21,9 +21,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from civilwar import paths
-from civilwar.cache import open_entry
-from civilwar.sources import CorpusError, Document, read_documents
-from civilwar.tokenizer import (
+from civilwar.corpus.cache import open_entry
+from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.corpus.tokenizer import (
     SEPARATOR,
     decode_each,
     is_plain_word,
@@ -62,7 +62,7 @@ class Tokens:
     starts: NDArray[np.int64]
     """[documents]; offset of the separator that opens each: document d is ``ids[starts[d]:starts[d + 1]]``."""
     modules: tuple[str, ...] = ()
-    """[documents]; the module that each document stands in (`civilwar.sources.Document`)."""
+    """[documents]; the module that each document stands in (`civilwar.corpus.sources.Document`)."""
 
     def document(self, index: int) -> Ids:
         """[tokens] of one document, its opening separator included."""
@@ -231,7 +231,7 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         vocab_size: exact number of tokens of the vocabulary: 256 bytes, the separator, the rest merges.
         cache: folder for what is kept between calls; by default `paths.cache`.
 
-    Raises CorpusError, or CacheDamaged (`civilwar.cache`) naming the folder to remove.
+    Raises CorpusError, or CacheDamaged (`civilwar.corpus.cache`) naming the folder to remove.
     """
     cache = paths.cache() if cache is None else cache
     documents = read_documents(source, cache)

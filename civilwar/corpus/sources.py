@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from civilwar.cache import open_entry
+from civilwar.corpus.cache import open_entry
 
 #: The scientific packages whose docstrings are the default corpus; the lock file pins their versions.
 PACKAGES = (
@@ -66,7 +66,7 @@ def read_documents(source: str, cache: Path) -> list[Document]:
         source: one of `ACCEPTED`.
         cache: folder in which documents that are slow to get (parsed or streamed) are kept.
 
-    Raises CorpusError, or CacheDamaged (`civilwar.cache`).
+    Raises CorpusError, or CacheDamaged (`civilwar.corpus.cache`).
     """
     kind, _, rest = source.partition(":")
     if kind == "docstrings" and (rest or source == "docstrings"):

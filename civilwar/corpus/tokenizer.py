@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from civilwar.sources import CorpusError
+from civilwar.corpus.sources import CorpusError
 
 #: Opens every document. Its id is 0.
 SEPARATOR = "<|endoftext|>"

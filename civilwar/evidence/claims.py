@@ -1,6 +1,6 @@
-"""From the sweep's runs to a verdict on every claim, by the rules in `civilwar.rules` and nothing else.
+"""From the sweep's runs to a verdict on every claim, by the rules in `civilwar.evidence.rules` and nothing else.
 
-A criterion's number is estimated once per run (`civilwar.estimators`); its mean over seeds gets a 95% t interval and a
+A criterion's number is estimated once per run (`civilwar.evidence.estimators`); its mean over seeds gets a 95% t interval and a
 one-sided t test against the threshold. Holm's correction runs over all deciding criteria of all claims together.
 """
 
@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from civilwar.collection import Sweep
-from civilwar.estimators import ESTIMATORS
-from civilwar.plan import BASELINE, seeds_of
-from civilwar.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
-from civilwar.statistics import t_half_width
+from civilwar.analysis.statistics import t_half_width
+from civilwar.evidence.estimators import ESTIMATORS
+from civilwar.evidence.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
+from civilwar.recipe.plan import BASELINE, seeds_of
+from civilwar.runs.collection import Sweep
 
 #: Roles whose criteria decide, and are therefore corrected for being many.
 DECIDING = ("claim", "artefact", "premise")

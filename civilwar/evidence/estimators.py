@@ -1,4 +1,4 @@
-"""The number behind every criterion of `civilwar.rules`, by its name: a run, a pair of runs or the sweep in, a float out.
+"""The number behind every criterion of `civilwar.evidence.rules`, by name: a run, a pair of runs or the sweep in, a float out.
 
 What cannot be had of a run (a gain where there is none, heads of a kind that does not occur) is NaN, never 0. Nothing here
 knows a threshold.
@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis import capacity, controls, divergence, focus, gain, rank, roles
-from civilwar.collection import Sweep
-from civilwar.config import make_config
-from civilwar.plan import BASELINE
-from civilwar.rules import LEVEL
-from civilwar.runs import Run
-from civilwar.statistics import DRAWS, generator, permutation_p, spearman
+from civilwar.analysis.statistics import DRAWS, generator, permutation_p, spearman
+from civilwar.evidence.rules import LEVEL
+from civilwar.recipe.config import make_config
+from civilwar.recipe.plan import BASELINE
+from civilwar.runs.collection import Sweep
+from civilwar.runs.reader import Run
 
 #: Checkpoints for the order of heads: every 32 steps from here on, the first after the report's step 100.
 FIRST_CHECKPOINT, CHECKPOINT_EVERY = 128, 32

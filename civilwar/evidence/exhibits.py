@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from civilwar import taxonomy
-from civilwar.analysis import divergence, gain
-from civilwar.runs import Run
+from civilwar.analysis import divergence, gain, taxonomy
+from civilwar.runs.reader import Run
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ were looked at; the repository's history gives the reasons.
 
 The confirmatory runs are the baseline with seeds 1 to 8 and every control with seeds 1 to 4; seed 0 and all trials are
 exploratory, and thresholds were chosen with them in view. A claim is split into criteria, each a number per run (or, where
-it says so, per sweep) held against a threshold. `civilwar.claims` computes them and never changes what stands here.
+it says so, per sweep) held against a threshold. `civilwar.evidence.claims` computes them and never changes what stands here.
 
 A criterion *holds* when a one-sided test of its mean over seeds against the threshold has p < `LEVEL` after Holm's
 correction over all deciding criteria of all claims. The verdict then follows from the roles:
@@ -45,7 +45,7 @@ class Criterion:
     """One number to hold against one threshold."""
 
     name: str
-    """Unique within its claim; `civilwar.claims` has an estimator of the same name."""
+    """Unique within its claim; `civilwar.evidence.claims` has an estimator of the same name."""
     says: str
     """What is estimated, and its unit."""
     side: Side

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable
 
 import pandas as pd
 
-from civilwar.claims import Finding, Verdict, on_the_side, wanted
-from civilwar.estimators import ESTIMATORS
-from civilwar.plan import BASELINE
-from civilwar.runs import Run
+from civilwar.evidence.claims import Finding, Verdict, on_the_side, wanted
+from civilwar.evidence.estimators import ESTIMATORS
+from civilwar.recipe.plan import BASELINE
+from civilwar.runs.reader import Run
 
 COLUMNS = ["id", "criterion", "says", "wanted", "sweep", "low", "high", "n", "shown", "same_side"]
 

@@ -12,7 +12,7 @@ class Measure:
     """One measure of heads over the steps of a run."""
 
     key: str
-    """Its column, or the score's name in `civilwar.taxonomy`."""
+    """Its column, or the score's name in `civilwar.analysis.taxonomy`."""
     label: str
     unit: str
     """Empty where it is a share of 1."""

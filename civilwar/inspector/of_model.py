@@ -2,7 +2,7 @@
 
 The model needs modules named ``q_norm`` and ``k_norm`` in every layer. Attention is what the model reports itself
 (``output_attentions=True``, as transformers' models do with their eager attention), or, for this package's Decoder, computed
-from its hooked queries and keys after RoPE, as `civilwar.prober` does.
+from its hooked queries and keys after RoPE, as `civilwar.measure.prober` does.
 """
 
 import inspect
@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from civilwar import metrics
 from civilwar.analysis.gain import GOLDEN_DEVIATIONS
-from civilwar.hooks import QueriesKeys, norm_modules, watch_queries_keys
+from civilwar.corpus.tokenizer import is_separator
+from civilwar.inspector.of_run import Payload
+from civilwar.measure import metrics
+from civilwar.measure.hooks import QueriesKeys, norm_modules, watch_queries_keys
 from civilwar.plots import style
-from civilwar.tokenizer import is_separator
-from civilwar.widgets.payload import Payload
 
 #: Tokens of a text that are shown; a longer map could not be read.
 LONGEST = 64

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from civilwar import rope, taxonomy
-from civilwar.analysis import divergence, gain, rank
-from civilwar.config import RunConfig
+from civilwar.analysis import divergence, gain, rank, taxonomy
+from civilwar.analysis.statistics import generator
+from civilwar.inspector.measures import DEFAULT, MEASURES, Measure
+from civilwar.inspector.pack import pack
 from civilwar.plots import style
 from civilwar.plots.kinds import CODES, NAMES
-from civilwar.runs import Run, rows_of
-from civilwar.statistics import generator
-from civilwar.widgets.measures import DEFAULT, MEASURES, Measure
-from civilwar.widgets.pack import pack
+from civilwar.recipe import rope
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run, rows_of
 
 #: Draws behind the norm's null band.
 DRAWS = 200

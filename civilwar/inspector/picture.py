@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from civilwar.inspector.of_run import Payload
 from civilwar.plots import style
-from civilwar.widgets.payload import Payload
 
 
 def still(payload: Payload, views: Sequence[str], step: int, layer: int, query_head: int, metric: str) -> Figure:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from civilwar.files import atomic_path
-from civilwar.widgets.bundle import VIEWS
-from civilwar.widgets.payload import Payload
+from civilwar.inspector.bundle import VIEWS
+from civilwar.inspector.of_run import Payload
 
 #: Attribute by which a page's inspectors are found when the book is built.
 MARK = "data-run"

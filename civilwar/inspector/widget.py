@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from civilwar.runs import Run
-from civilwar.widgets import bundle, payload, picture, static
-from civilwar.widgets.payload import Payload
+from civilwar.inspector import bundle, picture, static
+from civilwar.inspector import of_run as payload
+from civilwar.inspector.of_run import Payload
+from civilwar.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ class HeadInspector(anywidget.AnyWidget):
     """Linked views of a run's heads: map, time, attention pattern, norm against entropy, gain.
 
     Traits, all synced both ways: ``step`` (training step; views use the last recorded one at or before it), ``layer``,
-    ``query_head`` (numbered within the layer), ``metric`` (a key of `civilwar.widgets.measures.MEASURES`, or ``kind``),
+    ``query_head`` (numbered within the layer), ``metric`` (a key of `civilwar.inspector.measures.MEASURES`, or ``kind``),
     ``text`` (which short probe text) and ``query`` (token of that text, -1 for the last).
     """
 
@@ -88,7 +89,7 @@ class HeadInspector(anywidget.AnyWidget):
             options: as for the class.
         """
         # torch is loaded only where a model is passed
-        from civilwar.moment import of_model
+        from civilwar.inspector.of_model import of_model
 
         return cls(of_model(model, tokenizer, texts), **{"views": ("map", "pattern", "gain"), **options})
 

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from civilwar.corpus import Corpus
-from civilwar.experiments import Bench
-from civilwar.hooks import edit_head_outputs
+from civilwar.corpus.corpus import Corpus
+from civilwar.measure.experiments import Bench
+from civilwar.measure.hooks import edit_head_outputs
 
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
 #: Ridge penalty, per fitted token, on inputs of unit variance.

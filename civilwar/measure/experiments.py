@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from civilwar import metrics
-from civilwar.config import RunConfig
-from civilwar.hooks import QueriesKeys, edit_head_outputs, edit_keys, watch_queries_keys
-from civilwar.loss import next_token_loss
-from civilwar.model import Decoder
-from civilwar.tidy import tidy
+from civilwar.measure import metrics
+from civilwar.measure.hooks import QueriesKeys, edit_head_outputs, edit_keys, watch_queries_keys
+from civilwar.model.decoder import Decoder
+from civilwar.model.loss import next_token_loss
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.tidy import tidy
 
 #: Heads of one kind, as (layer, query head).
 Heads = Sequence[tuple[int, int]]

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from civilwar import metrics
-from civilwar.config import ProbeConfig, RunConfig
-from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.loss import total_next_token_loss
-from civilwar.model import Decoder
-from civilwar.runs import Records
-from civilwar.tidy import tidy, with_kv_head
+from civilwar.measure import metrics
+from civilwar.measure.hooks import QueriesKeys, watch_queries_keys
+from civilwar.model.decoder import Decoder
+from civilwar.model.loss import total_next_token_loss
+from civilwar.recipe.config import ProbeConfig, RunConfig
+from civilwar.runs.records import Records
+from civilwar.runs.tidy import tidy, with_kv_head
 
 PROBE_KV_COLUMNS = (
     "norm_mean",

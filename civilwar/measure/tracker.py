@@ -1,8 +1,8 @@
 """Follow every head of every layer at every training step, in the forward pass that trains.
 
 `StepTracker` leaves one small tensor per layer on the device and copies to the host only when the training loop asks for
-the rows, at a checkpoint. The thorough measurements on fixed texts are `civilwar.prober`'s. Query heads and KV heads have
-tables of their own throughout.
+the rows, at a checkpoint. The thorough measurements on fixed texts are `civilwar.measure.prober`'s. Query heads and KV heads
+have tables of their own throughout.
 """
 
 import math
@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from civilwar import metrics
-from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.model import Decoder
-from civilwar.runs import Records
-from civilwar.tidy import tidy, with_kv_head
+from civilwar.measure import metrics
+from civilwar.measure.hooks import QueriesKeys, watch_queries_keys
+from civilwar.model.decoder import Decoder
+from civilwar.runs.records import Records
+from civilwar.runs.tidy import tidy, with_kv_head
 
 #: Columns of the every-step table of KV heads, in the order in which `_Seen.key_statistics` stacks them.
 STEP_KV_COLUMNS = (

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from civilwar.attention import attend
-from civilwar.config import ModelConfig
-from civilwar.rope import pair_frequencies
+from civilwar.model.attention import attend
+from civilwar.recipe.config import ModelConfig
+from civilwar.recipe.rope import pair_frequencies
 
 NORM_EPS = 1e-6
 INIT_STD = 0.02

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from civilwar.config import TrainConfig
-from civilwar.model import Decoder
+from civilwar.model.decoder import Decoder
+from civilwar.recipe.config import TrainConfig
 
 
 def parameter_groups(model: Decoder) -> dict[str, list[nn.Parameter]]:

@@ -20,12 +20,12 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from myst_nb import glue as myst_glue
 
-from civilwar.config import DEFAULT_CORPUS, ConfigError, make_config
 from civilwar.errors import RunError
-from civilwar.parameters import unknown_parameters
+from civilwar.inspector.widget import HeadInspector
+from civilwar.pages.parameters import unknown_parameters
 from civilwar.plots.style import INK, use_style
-from civilwar.runs import Run, check_name, check_same_config, find_run
-from civilwar.widgets.inspector import HeadInspector
+from civilwar.recipe.config import DEFAULT_CORPUS, ConfigError, make_config
+from civilwar.runs.reader import Run, check_name, check_same_config, find_run
 
 AUTO = "auto"
 #: Where the book lists the runs that its figures were drawn from, with their manifests.
@@ -71,7 +71,7 @@ def open_phase(
         if found.complete:
             return found
     # torch is loaded only where there is something to train
-    from civilwar.train import train
+    from civilwar.training.loop import train
 
     return train(config, name, device)
 
@@ -187,7 +187,7 @@ def _runs_link(runs: Sequence[Run]) -> str:
 def show_inspector(inspector: HeadInspector, name: str) -> None:
     """Display a head inspector: alive in a kernel, and as an element that the book's script brings to life; glued.
 
-    The widget and the element are two forms of one output: a notebook shows the first, `civilwar.publish` keeps the second.
+    The widget and the element are two forms of one output: a notebook shows the first, a published page keeps the second.
     """
     figure = inspector.still()
     page = inspector.to_html(_inline_svg(figure, inspector.description()))

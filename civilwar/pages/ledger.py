@@ -11,14 +11,14 @@ import pandas as pd
 from IPython.display import HTML
 from myst_nb import glue as myst_glue
 
-from civilwar import scales
-from civilwar.claims import Finding, Verdict, decide, ledger, wanted
-from civilwar.collection import Sweep
-from civilwar.exhibits import Exhibit, exhibits
-from civilwar.notebook import csv_link, typographic
+from civilwar.evidence import scales
+from civilwar.evidence.claims import Finding, Verdict, decide, ledger, wanted
+from civilwar.evidence.exhibits import Exhibit, exhibits
+from civilwar.evidence.rules import RULES
+from civilwar.pages.door import csv_link, typographic
 from civilwar.plots.style import VERDICTS
-from civilwar.rules import RULES
-from civilwar.runs import Run
+from civilwar.runs.collection import Sweep
+from civilwar.runs.reader import Run
 
 #: The page with the head inspector, as seen from the ledger's.
 INSPECTOR = "09_inspector.html"

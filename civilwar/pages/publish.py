@@ -16,12 +16,13 @@ import matplotlib.pyplot as plt
 import nbformat
 import papermill
 
-from civilwar import paths, plan
+from civilwar import paths
 from civilwar.analysis import divergence
-from civilwar.config import make_config
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
-from civilwar.runs import Run, open_run
+from civilwar.recipe import plan
+from civilwar.recipe.config import make_config
+from civilwar.runs.reader import Run, open_run
 
 #: How a notebook says that an output is a live widget.
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -93,7 +94,7 @@ def publish_recorded() -> Path:
 def reproduce(preset: str = "laptop", seed: int = 0, device: str = "auto") -> Path:
     """Train live, execute the notebooks on that run, build its book; everything under ``build/``."""
     # torch is loaded only where there is something to train
-    from civilwar.train import train
+    from civilwar.training.loop import train
 
     root = paths.repository()
     build = root / "build"

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from civilwar.analysis import capacity
-from civilwar.config import RunConfig
 from civilwar.plots import style
+from civilwar.recipe.config import RunConfig
 
 NAMES = {
     "directions": "principal directions",

@@ -68,7 +68,7 @@ def _require_choice(owner: object, **choices: Any) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape and wiring of the decoder (`civilwar.model`)."""
+    """Shape and wiring of the decoder (`civilwar.model.decoder`)."""
 
     n_layers: int
     d_model: int
@@ -130,7 +130,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the decoder is trained (`civilwar.train`): constant schedule, no warm-up, no clipping."""
+    """How the decoder is trained (`civilwar.training.loop`): constant schedule, no warm-up, no clipping."""
 
     steps: int
     """Number of parameter updates. Step ``t`` names the state after ``t`` updates, so steps run from 0 to ``steps``."""
@@ -182,7 +182,7 @@ class ProbeConfig:
     sink_positions: tuple[int, ...] = (1, 2, 3, 4)
     """k in alpha_k, counted from 1: the candidate sink tokens."""
     experiment_texts: int = 4
-    """Held-out texts on which the trained model is cut and ablated (`civilwar.experiments`)."""
+    """Held-out texts on which the trained model is cut and ablated (`civilwar.measure.experiments`)."""
     capacity_ranks: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 24, 32, 48)
     """Key dimensions that are kept; 10 of 64 is the report's 15%. Ranks of d_head or more are left out."""
     random_draws: int = 5

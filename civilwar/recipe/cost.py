@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from civilwar.config import RunConfig
+from civilwar.recipe.config import RunConfig
 
 #: Peak dense rates of 16-bit matrix products with 32-bit sums, TFLOP/s, from the makers' data sheets (no sparsity).
 GPUS = {"T4": 65.0, "RTX 4090": 165.2, "A100": 312.0, "H100 SXM": 989.4}

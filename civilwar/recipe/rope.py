@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from civilwar.config import ModelConfig
+from civilwar.recipe.config import ModelConfig
 
 
 def standard_frequencies(model: ModelConfig) -> np.ndarray:

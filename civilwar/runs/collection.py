@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from civilwar import plan
-from civilwar.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
-from civilwar.runs import Run, check_same_config, find_run
+from civilwar.recipe import plan
+from civilwar.recipe.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
+from civilwar.runs.reader import Run, check_same_config, find_run
 
 
 @dataclass(frozen=True)

@@ -6,137 +6,21 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from civilwar import paths
-from civilwar.config import ConfigError, RunConfig
-from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
-from civilwar.files import atomic_path, read_json, remove, sha256, write_json
-from civilwar.manifest import MANIFEST, read_manifest, write_manifest
-
-TABLES = (
-    "train",
-    "step_layers",
-    "step_kv_heads",
-    "step_query_heads",
-    "probe_kv_heads",
-    "probe_query_heads",
-    "probe_sinks",
-    "probe_induction",
-    "probe_loss",
-    # of the trained model, which is not recorded itself
-    "capacity",
-    "ablation",
-    "shuffled_query_heads",
-    "key_energy",
-    "head_content",
-)
-ARRAYS = ("gain", "energy", "patterns")
-PROBE, WEIGHTS = "probe.json", "weights.safetensors"
-
-
-#: In the folder of each part of an unfinished run: its files' checksums.
-PART_SUMS = "checksums.json"
-
-
-@dataclass
-class Records:
-    """Rows and arrays of one stretch of steps, as the tracker hands them over."""
-
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-
-    def write(self, folder: Path) -> None:
-        """One parquet file per table and one safetensors file per group of arrays."""
-        (folder / "tables").mkdir(parents=True)
-        (folder / "arrays").mkdir()
-        for name, table in self.tables.items():
-            write_table(table, folder / "tables" / f"{name}.parquet")
-        for name, group in self.arrays.items():
-            save_file(
-                {key: np.ascontiguousarray(value) for key, value in group.items()},
-                folder / "arrays" / f"{name}.safetensors",
-            )
-
-    @classmethod
-    def read(cls, folder: Path) -> "Records":
-        """Inverse of `write`."""
-        return cls(
-            tables={file.stem: read_table(file) for file in sorted((folder / "tables").glob("*.parquet"))},
-            arrays={file.stem: read_arrays(file) for file in sorted((folder / "arrays").glob("*.safetensors"))},
-        )
-
-    @classmethod
-    def concatenate(cls, parts: list["Records"]) -> "Records":
-        """Stretches in order, joined along steps. A table or array that a stretch lacks adds nothing."""
-        tables = {
-            name: pd.concat([p.tables[name] for p in parts if name in p.tables], ignore_index=True)
-            for name in dict.fromkeys(name for p in parts for name in p.tables)
-        }
-        arrays = {
-            name: {
-                key: np.concatenate([p.arrays[name][key] for p in parts if name in p.arrays])
-                for key in next(p.arrays[name] for p in parts if name in p.arrays)
-            }
-            for name in dict.fromkeys(name for p in parts for name in p.arrays)
-        }
-        return cls(tables, arrays)
-
-
-def write_table(table: pd.DataFrame, file: Path) -> None:
-    """A table as parquet. Floats have their bytes sorted by place first, which compresses to about 60% of the size."""
-    floats = [str(column) for column in table if pd.api.types.is_float_dtype(table[column])]
-    table.to_parquet(
-        file,
-        index=False,
-        compression="zstd",
-        use_byte_stream_split=floats,
-        use_dictionary=[str(column) for column in table if str(column) not in floats],
-    )
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """One parquet table. Raises RunDamaged where it cannot be read."""
-    try:
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise RunDamaged(f"{file} is not a whole parquet file ({error}). {_REMEDY}") from error
-
-
-def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """One group of arrays. Raises RunDamaged where it cannot be read."""
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise RunDamaged(f"{file} is not a whole safetensors file ({error}). {_REMEDY}") from error
-
-
-def read_parts(run: Path) -> Records:
-    """What an unfinished run has recorded so far. Raises RunDamaged where a file differs from the checksum beside it."""
-    folders = sorted((run / "parts").glob("[0-9]*"))
-    for folder in folders:
-        # parts written before there were checksums have none
-        sums = read_json(folder / PART_SUMS) if (folder / PART_SUMS).is_file() else {}
-        for relative, expected in sums.items():
-            file = folder / relative
-            if not file.is_file() or sha256(file) != expected:
-                raise RunDamaged(f"{file} is missing, was cut short or altered: see {PART_SUMS} there. {_REMEDY}")
-    return Records.concatenate([Records.read(folder) for folder in folders])
-
-
-_REMEDY = "Restore it from a copy, or remove the run's folder and train it again."
+from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotFound
+from civilwar.files import read_json, sha256
+from civilwar.recipe.config import ConfigError, RunConfig
+from civilwar.runs.manifest import MANIFEST, read_manifest
+from civilwar.runs.records import REMEDY, Records, read_arrays, read_parts, read_table
+from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 
 
 class Run:
@@ -225,9 +109,9 @@ class Run:
         expected = self.manifest.get("files", {}).get(relative)
         file = self.path / relative
         if not file.is_file():
-            raise RunDamaged(f"{file} is missing. {_REMEDY}")
+            raise RunDamaged(f"{file} is missing. {REMEDY}")
         if expected is not None and sha256(file) != expected:
-            raise RunDamaged(f"{file} differs from the checksum in {MANIFEST}: it was cut short or altered. {_REMEDY}")
+            raise RunDamaged(f"{file} differs from the checksum in {MANIFEST}: it was cut short or altered. {REMEDY}")
 
 
 def rows_of(recorded: np.ndarray, steps: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -299,76 +183,3 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-class RunWriter:
-    """The one process that may write a run. Use as a context manager; a second one gets RunBusy at once."""
-
-    def __init__(self, path: Path, config: RunConfig) -> None:
-        check_name(path.name)
-        self.path, self.config = path, config
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path / ".lock")
-
-    def __enter__(self) -> "RunWriter":
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunBusy(
-                f"{self.path} is being written by another process. Wait for it, or use another name."
-            ) from error
-        try:
-            if (self.path / MANIFEST).is_file():
-                check_same_config(Run(self.path).config, self.config, self.path)
-        except BaseException:
-            self._lock.release()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-
-    def write_manifest(self, **changes: Any) -> None:
-        """Update the manifest's entries; configuration and hash are always there."""
-        entries = read_manifest(self.path) if (self.path / MANIFEST).is_file() else {}
-        entries |= {
-            "config": self.config.as_dict(),
-            "config_hash": self.config.hash,
-            "seed": self.config.seed,
-            **changes,
-        }
-        write_manifest(self.path, entries)
-
-    def write_part(self, step: int, records: Records) -> None:
-        """Rows up to and including ``step``, in a folder of their own."""
-        with atomic_path(self.path / "parts" / f"{step:06d}") as temporary:
-            records.write(temporary)
-            files = sorted(file for file in temporary.rglob("*") if file.is_file())
-            write_json(temporary / PART_SUMS, {file.relative_to(temporary).as_posix(): sha256(file) for file in files})
-
-    def discard_parts_after(self, step: int) -> None:
-        """Forget parts that no checkpoint covers; a resumed run computes them again."""
-        for folder in (self.path / "parts").glob("[0-9]*"):
-            if int(folder.name) > step:
-                shutil.rmtree(folder)
-
-    def finish(self, **changes: Any) -> Run:
-        """Join the parts into the final tables, list every file's checksum, and mark the run complete."""
-        with atomic_path(self.path / ".joined") as temporary:
-            read_parts(self.path).write(temporary)
-        for name in ("tables", "arrays"):
-            remove(self.path / name)
-            os.replace(self.path / ".joined" / name, self.path / name)
-        remove(self.path / ".joined")
-        files = [*self.path.glob("tables/*.parquet"), *self.path.glob("arrays/*.safetensors")]
-        files += [self.path / name for name in (PROBE, WEIGHTS) if (self.path / name).is_file()]
-        checksums = {file.relative_to(self.path).as_posix(): sha256(file) for file in sorted(files)}
-        self.write_manifest(files=checksums, status="complete", **changes)
-        # only now may the parts and checkpoints go: a kill before this line leaves a run that resumes
-        self.remove_scaffolding()
-        return Run(self.path)
-
-    def remove_scaffolding(self) -> None:
-        """Throw away what only an unfinished run needs."""
-        for name in ("parts", "checkpoints"):
-            remove(self.path / name)

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from civilwar import paths
-from civilwar.config import RunConfig
 from civilwar.errors import RunError
 from civilwar.files import atomic_path, sha256
-from civilwar.manifest import MANIFEST, read_manifest, write_manifest
-from civilwar.runs import ARRAYS, PROBE, TABLES, WEIGHTS, Records, Run, open_run
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs.reader import Run, open_run
+from civilwar.runs.records import Records
+from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 
 Form = Literal["whole", "light", "slim"]
 RARELY = "steps that are neither snapshots nor multiples of 8"

@@ -1,7 +1,7 @@
 """The training loop: every head tracked at every step, checkpoints that a killed run resumes from, bit for bit.
 
 No other file of the package imports this one but the command line and the notebooks' door (`civilwar.cli`,
-`civilwar.notebook`).
+`civilwar.pages.door`).
 """
 
 import contextlib
@@ -20,20 +20,25 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from civilwar import experiments, paths, taxonomy
-from civilwar.allocator import keep_freed_memory
-from civilwar.config import RunConfig
-from civilwar.content import head_content
-from civilwar.corpus import Batches, Corpus, load_corpus
+from civilwar import paths
+from civilwar.analysis import taxonomy
+from civilwar.corpus.corpus import Batches, Corpus, load_corpus
 from civilwar.errors import RunDamaged, RunError, RunNotWritten
 from civilwar.files import atomic_path, read_json, sha256, write_json
-from civilwar.loss import total_next_token_loss
-from civilwar.manifest import MANIFEST, read_manifest
-from civilwar.model import Decoder
-from civilwar.optim import make_optimizers
-from civilwar.prober import Prober, ProbeTexts
-from civilwar.runs import PROBE, WEIGHTS, Records, Run, RunWriter, check_name
-from civilwar.tracker import StepTracker
+from civilwar.measure import experiments
+from civilwar.measure.content import head_content
+from civilwar.measure.prober import Prober, ProbeTexts
+from civilwar.measure.tracker import StepTracker
+from civilwar.model.decoder import Decoder
+from civilwar.model.loss import total_next_token_loss
+from civilwar.model.optim import make_optimizers
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.manifest import MANIFEST, read_manifest
+from civilwar.runs.reader import Run, check_name
+from civilwar.runs.records import Records
+from civilwar.runs.schema import PROBE, WEIGHTS
+from civilwar.runs.writer import RunWriter
+from civilwar.training.allocator import keep_freed_memory
 
 CHECKPOINT_EVERY = 64
 #: A step's texts pass through the model in groups of about so many tokens, whose gradients add up. More would not be

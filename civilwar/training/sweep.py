@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from civilwar import paths, plan
-from civilwar.config import DEFAULT_CORPUS, RunConfig
-from civilwar.manifest import MANIFEST
-from civilwar.recording import drop_weights, record
-from civilwar.runs import Run
-from civilwar.train import TrainingDiverged, train
+from civilwar import paths
+from civilwar.recipe import plan
+from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig
+from civilwar.runs.manifest import MANIFEST
+from civilwar.runs.reader import Run
+from civilwar.runs.recording import drop_weights, record
+from civilwar.training.loop import TrainingDiverged, train
 
 
 def run_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS, device: str = "auto") -> Iterator[str]:

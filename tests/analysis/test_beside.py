@@ -11,7 +11,7 @@ from synthetic import Truth, make_synthetic_config, write_run
 
 from civilwar.analysis import beside, divergence
 from civilwar.plots import beside as draw
-from civilwar.runs import Run
+from civilwar.runs.reader import Run
 
 STEPS, LAYERS = 40, 4
 

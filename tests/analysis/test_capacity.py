@@ -11,8 +11,8 @@ from scipy import stats
 from synthetic import Truth, capacity_table, make_synthetic_config, write_run
 
 from civilwar.analysis import capacity
-from civilwar.config import make_config
-from civilwar.runs import Run
+from civilwar.recipe.config import make_config
+from civilwar.runs.reader import Run
 
 FULL = 3.0
 D_HEAD = 64

@@ -11,13 +11,15 @@ import pytest
 from scipy import stats
 from synthetic import Truth, keys_like, make_synthetic_config, probe_description, write_run
 
-from civilwar import rope
 from civilwar.analysis import controls, divergence, focus
-from civilwar.collection import Sweep
-from civilwar.config import VARIANTS, RunConfig
 from civilwar.files import write_json
-from civilwar.recording import slim
-from civilwar.runs import PROBE, Run, RunWriter
+from civilwar.recipe import rope
+from civilwar.recipe.config import VARIANTS, RunConfig
+from civilwar.runs.collection import Sweep
+from civilwar.runs.reader import Run
+from civilwar.runs.recording import slim
+from civilwar.runs.schema import PROBE
+from civilwar.runs.writer import RunWriter
 
 STEPS, LOWEST = 40, 12
 SEEDS = {

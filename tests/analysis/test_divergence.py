@@ -10,8 +10,9 @@ from scipy import stats
 from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_run
 
 from civilwar.analysis import divergence
-from civilwar.runs import ARRAYS, TABLES, Run
-from civilwar.statistics import generator
+from civilwar.analysis.statistics import generator
+from civilwar.runs.reader import Run
+from civilwar.runs.schema import ARRAYS, TABLES
 
 
 def test_synthetic_runs_have_the_tables_and_columns_of_trained_ones(tmp_path: Path, smoke_run: Run) -> None:

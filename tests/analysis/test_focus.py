@@ -11,8 +11,8 @@ from scipy import stats
 from synthetic import Truth, make_synthetic_config, write_run
 
 from civilwar.analysis import focus
-from civilwar.config import RunConfig
-from civilwar.runs import Run
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run
 
 LAST = 20
 

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 from synthetic import Truth, make_synthetic_config, write_run
 
-from civilwar import rope
 from civilwar.analysis import gain as gains
-from civilwar.config import RunConfig
 from civilwar.errors import RunError
-from civilwar.runs import Run
+from civilwar.recipe import rope
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run
 
 
 def with_final_gain(path: Path, config: RunConfig, final: np.ndarray) -> Run:

@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from synthetic_kinds import INDUCTION, LAYERS, QUERY_HEADS, RETRIEVER, SEPARATOR, SEPARATOR_TOO, SINK, STEPS, kinds_run
 
-from civilwar import taxonomy
-from civilwar.analysis import kinds
-from civilwar.runs import Run
-from civilwar.statistics import generator
+from civilwar.analysis import kinds, taxonomy
+from civilwar.analysis.statistics import generator
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(scope="module")

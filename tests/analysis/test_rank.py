@@ -8,10 +8,10 @@ import pytest
 import torch
 from synthetic import RANKS, Truth, make_synthetic_config, write_run
 
-from civilwar import metrics
 from civilwar.analysis import rank
-from civilwar.runs import Run
-from civilwar.statistics import generator
+from civilwar.analysis.statistics import generator
+from civilwar.measure import metrics
+from civilwar.runs.reader import Run
 
 
 def test_isotropic_null_of_64_dimensions() -> None:

@@ -25,9 +25,8 @@ from synthetic_kinds import (
     kinds_run,
 )
 
-from civilwar import taxonomy
-from civilwar.analysis import gain, roles
-from civilwar.runs import Run
+from civilwar.analysis import gain, roles, taxonomy
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from civilwar import cost
 from civilwar.analysis import speed
-from civilwar.config import make_config
 from civilwar.errors import RunError
+from civilwar.recipe import cost
+from civilwar.recipe.config import make_config
 
 RESULT: dict[str, Any] = {
     "machine": {"name": "abacus", "threads": 2},

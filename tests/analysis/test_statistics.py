@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from civilwar.statistics import (
+from civilwar.analysis.statistics import (
     bootstrap_interval,
     first_lasting,
     generator,

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from synthetic import Truth, make_synthetic_config, write_run
 
-from civilwar import taxonomy
-from civilwar.runs import Run
-from civilwar.taxonomy import FOCUSED, KINDS, heads_by_kind, labels, thresholds
+from civilwar.analysis import taxonomy
+from civilwar.analysis.taxonomy import FOCUSED, KINDS, heads_by_kind, labels, thresholds
+from civilwar.runs.reader import Run
 
 # snapshots at 0, 1, 2 and 3; 4 probe texts, 4 repeated sequences, 3 layers of 8 query heads
 CONFIG = make_synthetic_config(steps=3)

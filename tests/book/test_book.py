@@ -15,7 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from civilwar import paths
-from civilwar.config import PRESETS, VARIANTS
+from civilwar.recipe.config import PRESETS, VARIANTS
 
 # one worker builds the book, for these tests and for test_browser
 pytestmark = pytest.mark.xdist_group("book")

@@ -14,7 +14,7 @@ import myst_nb.ext.glue
 import pytest
 from IPython.display import HTML
 
-EXTENSIONS = Path(__file__).parents[1] / "book" / "_ext"
+EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
 
 
 def load(name: str) -> ModuleType:

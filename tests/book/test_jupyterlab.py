@@ -15,13 +15,13 @@ import nbformat
 import pytest
 from browser import Browser
 
-from civilwar.runs import Run
+from civilwar.runs.reader import Run
 
 # one worker drives the browser
 pytestmark = pytest.mark.xdist_group("book")
 
 CELLS = {
-    "show": "from civilwar.runs import Run\nfrom civilwar.widgets.inspector import HeadInspector\n"
+    "show": "from civilwar.runs.reader import Run\nfrom civilwar.inspector.widget import HeadInspector\n"
     "inspector = HeadInspector(Run({path!r}), layer=1, query_head=2)\ninspector",
     "set": "inspector.layer, inspector.query_head, inspector.step = 0, 3, 8",
     "read": "print('Python reads', inspector.layer, inspector.query_head, inspector.step, inspector.metric)",

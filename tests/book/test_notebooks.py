@@ -8,10 +8,11 @@ import nbformat
 import papermill
 import pytest
 
-from civilwar import paths, plan
-from civilwar.config import DEFAULT_CORPUS, make_config
-from civilwar.publish import phase_notebooks
-from civilwar.train import train
+from civilwar import paths
+from civilwar.pages.publish import phase_notebooks
+from civilwar.recipe import plan
+from civilwar.recipe.config import DEFAULT_CORPUS, make_config
+from civilwar.training.loop import train
 
 PARAMETERS = ["run", "preset", "variant", "seed", "corpus", "device"]
 SOURCES = phase_notebooks()

@@ -1,4 +1,4 @@
-"""Sources, splits, tokenizer, cache and batches of `civilwar.corpus`, on small corpora of their own."""
+"""Sources, splits, tokenizer, cache and batches of `civilwar.corpus.corpus`, on small corpora of their own."""
 
 import dataclasses
 import itertools
@@ -18,11 +18,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civilwar import sources
-from civilwar.cache import CacheDamaged
-from civilwar.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, _checksum, load_corpus
-from civilwar.sources import Document, read_documents
-from civilwar.tokenizer import is_separator, printable, train_tokenizer
+from civilwar.corpus import sources
+from civilwar.corpus.cache import CacheDamaged
+from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, _checksum, load_corpus
+from civilwar.corpus.sources import Document, read_documents
+from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("error")
 

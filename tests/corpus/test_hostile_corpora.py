@@ -22,13 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civilwar import paths
-from civilwar.config import RunConfig, make_config
-from civilwar.corpus import CorpusError, load_corpus
-from civilwar.publish import build_book, execute, phase_notebooks
-from civilwar.runs import Run
-from civilwar.sources import read_documents
-from civilwar.train import train
-from civilwar.widgets.payload import of_run
+from civilwar.corpus.corpus import CorpusError, load_corpus
+from civilwar.corpus.sources import read_documents
+from civilwar.inspector.of_run import of_run
+from civilwar.pages.publish import build_book, execute, phase_notebooks
+from civilwar.recipe.config import RunConfig, make_config
+from civilwar.runs.reader import Run
+from civilwar.training.loop import train
 
 #: One worker opens the browser for all pages.
 in_browser = pytest.mark.xdist_group("book")
@@ -189,9 +189,9 @@ device = "cpu"
 """,
     """
 import pandas as pd
-from civilwar.notebook import glue, glue_run, open_phase, say, show, show_inspector, show_table
+from civilwar.pages.door import glue, glue_run, open_phase, say, show, show_inspector, show_table
 from civilwar.plots import style
-from civilwar.widgets.inspector import HeadInspector
+from civilwar.inspector.widget import HeadInspector
 
 run = open_phase(run, preset, corpus=corpus, device=device)
 glue_run(run)

@@ -8,14 +8,14 @@ import pytest
 from scipy import stats
 from synthetic_sweep import right_for_other_reasons, the_report_is_right, the_report_is_wrong, write_sweep
 
-from civilwar import claims
 from civilwar.analysis.capacity import report_rank
-from civilwar.claims import Finding, holm, on_the_side, one_sided_p, seed_interval, verdict_of
-from civilwar.collection import Sweep
-from civilwar.config import make_config
-from civilwar.estimators import CAPACITY_RANK, ESTIMATORS, order_persistence
-from civilwar.plan import CONTROL_SEEDS
-from civilwar.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Role, Rule
+from civilwar.evidence import claims
+from civilwar.evidence.claims import Finding, holm, on_the_side, one_sided_p, seed_interval, verdict_of
+from civilwar.evidence.estimators import CAPACITY_RANK, ESTIMATORS, order_persistence
+from civilwar.evidence.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Role, Rule
+from civilwar.recipe.config import make_config
+from civilwar.recipe.plan import CONTROL_SEEDS
+from civilwar.runs.collection import Sweep
 
 # ---------------------------------------------------------------- the rules
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic import Truth, make_synthetic_config, write_run
 
-from civilwar.exhibits import Exhibit, exhibits
-from civilwar.rules import RULES
-from civilwar.runs import Run
+from civilwar.evidence.exhibits import Exhibit, exhibits
+from civilwar.evidence.rules import RULES
+from civilwar.runs.reader import Run
 
 LAST = 40
 

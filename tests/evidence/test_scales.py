@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 from synthetic_sweep import the_report_is_right, the_report_is_wrong, write_sweep
 
-from civilwar import claims, ledger, plan, scales
-from civilwar.claims import Verdict
-from civilwar.collection import Sweep, open_sweep
-from civilwar.estimators import ESTIMATORS
-from civilwar.ledger import rounded, shown_scale
-from civilwar.runs import Run
+from civilwar.evidence import claims, scales
+from civilwar.evidence.claims import Verdict
+from civilwar.evidence.estimators import ESTIMATORS
+from civilwar.pages import ledger
+from civilwar.pages.ledger import rounded, shown_scale
+from civilwar.recipe import plan
+from civilwar.runs.collection import Sweep, open_sweep
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(scope="module")

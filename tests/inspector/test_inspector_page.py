@@ -14,9 +14,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from synthetic import Truth, keys_like, make_synthetic_config, write_run
 
-from civilwar.widgets import bundle, static
-from civilwar.widgets.inspector import HeadInspector
-from civilwar.widgets.payload import Payload, of_run
+from civilwar.inspector import bundle, static
+from civilwar.inspector.of_run import Payload, of_run
+from civilwar.inspector.widget import HeadInspector
 
 pytestmark = pytest.mark.xdist_group("book")
 

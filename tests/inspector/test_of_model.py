@@ -13,12 +13,13 @@ from tokenizers.pre_tokenizers import ByteLevel as ByteLevelBytes
 from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
-from civilwar import metrics, rope
-from civilwar.config import make_config
-from civilwar.model import Decoder
-from civilwar.moment import LONGEST, _tokens, of_model
-from civilwar.widgets.inspector import HeadInspector
-from civilwar.widgets.pack import unpack
+from civilwar.inspector.of_model import LONGEST, _tokens, of_model
+from civilwar.inspector.pack import unpack
+from civilwar.inspector.widget import HeadInspector
+from civilwar.measure import metrics
+from civilwar.model.decoder import Decoder
+from civilwar.recipe import rope
+from civilwar.recipe.config import make_config
 
 WORDS = ["the", "key", "to", "cabinets", ".", "is", "on", "table"]
 TEXT = "the key to the cabinets is on the table ."

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_run
 
-from civilwar import taxonomy
-from civilwar.config import RunConfig
+from civilwar.analysis import taxonomy
 from civilwar.files import sha256
-from civilwar.manifest import write_manifest
-from civilwar.recording import LEFT_OUT, slim
-from civilwar.runs import Records, Run
-from civilwar.widgets.measures import DEFAULT, MEASURES
-from civilwar.widgets.pack import unpack
-from civilwar.widgets.payload import Payload, of_run, permuted_gain_band
+from civilwar.inspector.measures import DEFAULT, MEASURES
+from civilwar.inspector.of_run import Payload, of_run, permuted_gain_band
+from civilwar.inspector.pack import unpack
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.manifest import write_manifest
+from civilwar.runs.reader import Run
+from civilwar.runs.recording import LEFT_OUT, slim
+from civilwar.runs.records import Records
 
 LAST = 40
 

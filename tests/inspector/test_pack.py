@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from civilwar.widgets.pack import ALIGNMENT, LARGEST, pack, unpack
+from civilwar.inspector.pack import ALIGNMENT, LARGEST, pack, unpack
 
 
 @given(

@@ -6,10 +6,10 @@ import pytest
 from bs4 import BeautifulSoup
 from traitlets import TraitError
 
-from civilwar.runs import Run
-from civilwar.widgets import bundle, static
-from civilwar.widgets.inspector import HeadInspector
-from civilwar.widgets.pack import unpack
+from civilwar.inspector import bundle, static
+from civilwar.inspector.pack import unpack
+from civilwar.inspector.widget import HeadInspector
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(scope="module")

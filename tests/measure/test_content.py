@@ -11,12 +11,12 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from civilwar import content
-from civilwar.config import RunConfig
-from civilwar.content import head_content, inside_brackets, packages
-from civilwar.corpus import Corpus, Tokens, load_corpus
-from civilwar.experiments import Bench
-from civilwar.model import Decoder
+from civilwar.corpus.corpus import Corpus, Tokens, load_corpus
+from civilwar.measure import content
+from civilwar.measure.content import head_content, inside_brackets, packages
+from civilwar.measure.experiments import Bench
+from civilwar.model.decoder import Decoder
+from civilwar.recipe.config import RunConfig
 
 # ---------------------------------------------------------------- properties
 

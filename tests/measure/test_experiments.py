@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from civilwar import experiments
-from civilwar.config import ModelConfig, ProbeConfig, RunConfig, make_config
-from civilwar.experiments import Bench, ablation, capacity, key_energy
-from civilwar.hooks import edit_keys
-from civilwar.model import Decoder
+from civilwar.measure import experiments
+from civilwar.measure.experiments import Bench, ablation, capacity, key_energy
+from civilwar.measure.hooks import edit_keys
+from civilwar.model.decoder import Decoder
+from civilwar.recipe.config import ModelConfig, ProbeConfig, RunConfig, make_config
 
 SEED, GROUP = 5, 2
 SCORES = ["loss", "separator_loss", "induction_gain"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from civilwar.config import ModelConfig, make_config
-from civilwar.hooks import QueriesKeys, edit_head_outputs, edit_keys, norm_modules, watch_queries_keys
-from civilwar.model import NORM_EPS, Decoder
+from civilwar.measure.hooks import QueriesKeys, edit_head_outputs, edit_keys, norm_modules, watch_queries_keys
+from civilwar.model.decoder import NORM_EPS, Decoder
+from civilwar.recipe.config import ModelConfig, make_config
 
 TINY = ModelConfig(
     n_layers=3, d_model=29, n_query_heads=6, n_kv_heads=3, d_head=10, d_ff=37, vocab_size=307, context=23

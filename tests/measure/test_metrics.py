@@ -14,7 +14,7 @@ from jaxtyping import TypeCheckError
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
-from civilwar import metrics
+from civilwar.measure import metrics
 
 BATCH, GROUP, KV, POS, HEAD = 2, 5, 3, 13, 7
 QUERY_HEADS = GROUP * KV

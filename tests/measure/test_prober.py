@@ -23,9 +23,9 @@ from slow_reading import (
 )
 from torch import Tensor
 
-from civilwar import prober
-from civilwar.model import Decoder
-from civilwar.prober import Prober, ProbeTexts
+from civilwar.measure import prober
+from civilwar.measure.prober import Prober, ProbeTexts
+from civilwar.model.decoder import Decoder
 
 FLOAT32 = torch.autocast("cpu", enabled=False)
 

@@ -11,10 +11,10 @@ import torch
 from slow_reading import CONFIG, GROUP, SEED, SEPARATORS, close, participation, sharpened, slow_reading
 from torch import Tensor
 
-from civilwar.loss import next_token_loss
-from civilwar.model import Decoder
-from civilwar.runs import Run
-from civilwar.tracker import StepTracker
+from civilwar.measure.tracker import StepTracker
+from civilwar.model.decoder import Decoder
+from civilwar.model.loss import next_token_loss
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from civilwar import attention
-from civilwar.attention import attend, attend_blocked
+from civilwar.model import attention
+from civilwar.model.attention import attend, attend_blocked
 
 
 def inputs(n_tokens: int, dtype: torch.dtype = torch.float64, spread: float = 1.5) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
-from civilwar.config import PRESETS, VARIANTS, ModelConfig, make_config
-from civilwar.hooks import QueriesKeys, watch_queries_keys
-from civilwar.loss import next_token_loss
-from civilwar.model import NORM_EPS, Attention, Decoder, Rope
-from civilwar.rope import standard_frequencies
+from civilwar.measure.hooks import QueriesKeys, watch_queries_keys
+from civilwar.model.decoder import NORM_EPS, Attention, Decoder, Rope
+from civilwar.model.loss import next_token_loss
+from civilwar.recipe.config import PRESETS, VARIANTS, ModelConfig, make_config
+from civilwar.recipe.rope import standard_frequencies
 
 # axes of different sizes, so that a mixed-up one does not fit
 TINY = ModelConfig(

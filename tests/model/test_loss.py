@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from civilwar import loss as losses
-from civilwar.loss import next_token_loss, total_next_token_loss
+from civilwar.model import loss as losses
+from civilwar.model.loss import next_token_loss, total_next_token_loss
 
 
 def made(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:

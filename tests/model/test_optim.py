@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from civilwar.config import VARIANTS, TrainConfig, make_config
-from civilwar.model import Decoder
-from civilwar.optim import make_optimizers, parameter_groups
+from civilwar.model.decoder import Decoder
+from civilwar.model.optim import make_optimizers, parameter_groups
+from civilwar.recipe.config import VARIANTS, TrainConfig, make_config
 
 
 def made(variant: str) -> tuple[Decoder, TrainConfig, list[torch.optim.Optimizer]]:
@@ -101,7 +101,7 @@ def test_a_muon_step_is_orthogonal_and_scaled_by_the_matrix_s_shape(rows: int, c
     u, s, vt = torch.linalg.svd(torch.randn(rows, columns, generator=generator), full_matrices=False)
     s = torch.logspace(1, -1, len(s))
     block.weight.grad = u @ s.diag() @ vt
-    from civilwar.optim import _matrix_optimizer
+    from civilwar.model.optim import _matrix_optimizer
 
     _matrix_optimizer([block.weight], make_config("smoke").train).step()
     step = (before - block.weight.detach()).double() / (0.024 * math.sqrt(max(1, rows / columns)))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civilwar import notebook
-from civilwar.config import PRESETS, VARIANTS, ConfigError
-from civilwar.publish import phase_notebooks
+from civilwar.pages import door as notebook
+from civilwar.pages.publish import phase_notebooks
+from civilwar.recipe.config import PRESETS, VARIANTS, ConfigError
 
 SOURCES = phase_notebooks()
 PARAMETERS = ["run", "preset", "variant", "seed", "corpus", "device"]
@@ -64,7 +64,7 @@ def test_a_wrong_parameter_is_refused_in_one_sentence_that_names_it(
 def test_a_right_device_is_let_through(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the test above would be content with a door that is shut."""
     asked: list[str] = []
-    monkeypatch.setattr("civilwar.train.train", lambda config, name, device: asked.append(device))
+    monkeypatch.setattr("civilwar.training.loop.train", lambda config, name, device: asked.append(device))
     with mpl.rc_context():
         notebook.open_phase("never-made", "smoke", device=device)
     assert asked == [device]

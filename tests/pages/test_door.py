@@ -1,4 +1,4 @@
-"""`civilwar.notebook`: opening the run that a notebook names, and handing numbers and tables to the page."""
+"""`civilwar.pages.door`: opening the run that a notebook names, and handing numbers and tables to the page."""
 
 import json
 import math
@@ -14,10 +14,10 @@ import pytest
 from bs4 import BeautifulSoup
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import notebook
-from civilwar.config import PRESETS, VARIANTS
 from civilwar.errors import RunError, RunMismatch
-from civilwar.runs import Run
+from civilwar.pages import door as notebook
+from civilwar.recipe.config import PRESETS, VARIANTS
+from civilwar.runs.reader import Run
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """Parameters that a notebook does not have."""
 
-from civilwar.parameters import INJECTED, unknown_parameters
+from civilwar.pages.parameters import INJECTED, unknown_parameters
 
 OWN = '# name of a run\nrun = "auto"\nseed = 0\n'
 

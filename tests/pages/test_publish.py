@@ -6,8 +6,8 @@ import nbformat
 import papermill
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from civilwar import publish
-from civilwar.runs import Run
+from civilwar.pages import publish
+from civilwar.runs.reader import Run
 
 TINY = """
 import time

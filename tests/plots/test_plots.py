@@ -19,10 +19,9 @@ from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from synthetic import Truth, ablation_table, keys_like, make_synthetic_config, write_run
 
-from civilwar import notebook, taxonomy
-from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank, roles
-from civilwar.collection import Sweep
-from civilwar.config import VARIANTS
+from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank, roles, taxonomy
+from civilwar.inspector import bundle
+from civilwar.pages import door as notebook
 from civilwar.plots import capacity as draw_capacity
 from civilwar.plots import controls as draw_controls
 from civilwar.plots import divergence as draw_divergence
@@ -32,8 +31,9 @@ from civilwar.plots import kinds as draw_kinds
 from civilwar.plots import rank as draw_rank
 from civilwar.plots import roles as draw_roles
 from civilwar.plots import style
-from civilwar.runs import Run
-from civilwar.widgets import bundle
+from civilwar.recipe.config import VARIANTS
+from civilwar.runs.collection import Sweep
+from civilwar.runs.reader import Run
 
 LAST = 40
 
@@ -557,7 +557,7 @@ def test_color_arithmetic_against_known_values() -> None:
 
 
 def test_the_dark_background_is_the_books() -> None:
-    css = (Path(__file__).parents[1] / "book" / "_static" / "book.css").read_text(encoding="utf8")
+    css = (Path(__file__).parents[2] / "book" / "_static" / "book.css").read_text(encoding="utf8")
     assert f"--pst-color-background: {DARK};" in css
 
 

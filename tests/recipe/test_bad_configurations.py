@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civilwar.config import (
+from civilwar.corpus.corpus import CorpusError, load_corpus
+from civilwar.errors import RunDamaged
+from civilwar.recipe.config import (
     LARGEST_INT,
     VARIANTS,
     ConfigError,
@@ -26,10 +28,8 @@ from civilwar.config import (
     TrainConfig,
     make_config,
 )
-from civilwar.corpus import CorpusError, load_corpus
-from civilwar.errors import RunDamaged
-from civilwar.manifest import write_manifest
-from civilwar.runs import Run
+from civilwar.runs.manifest import write_manifest
+from civilwar.runs.reader import Run
 
 PARTS: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "probe": ProbeConfig}
 Fields = dict[str, Any]
@@ -318,7 +318,7 @@ def test_a_manifest_with_such_a_configuration_is_damaged(config: Any, tmp_path: 
 def test_a_corpus_shorter_than_the_training_is_refused_before_it(
     name: str, value: int, smoke_corpus: str, runs_dir: Path
 ) -> None:
-    from civilwar.train import train
+    from civilwar.training.loop import train
 
     config = make_config("smoke", corpus=smoke_corpus)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, **{name: value}))

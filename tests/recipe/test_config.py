@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civilwar.config import (
+from civilwar.recipe.config import (
     PRESETS,
     VARIANTS,
     ConfigError,
@@ -235,7 +235,7 @@ def test_hashes_of_all_presets_variants_and_seeds_differ() -> None:
 
 
 def test_the_hash_is_the_same_in_another_process() -> None:
-    program = "from civilwar.config import make_config; print(make_config('laptop').hash)"
+    program = "from civilwar.recipe.config import make_config; print(make_config('laptop').hash)"
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         done = subprocess.run(

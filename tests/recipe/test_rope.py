@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from civilwar.config import ModelConfig, make_config
-from civilwar.rope import dimension_ranks, pair_frequencies, pair_ranks, standard_frequencies, wavelengths
+from civilwar.recipe.config import ModelConfig, make_config
+from civilwar.recipe.rope import dimension_ranks, pair_frequencies, pair_ranks, standard_frequencies, wavelengths
 
 STANDARD = make_config("laptop").model
 SHUFFLED = make_config("laptop", "shuffled_rope").model

@@ -13,23 +13,14 @@ import pandas as pd
 import pytest
 
 from civilwar import paths
-from civilwar.config import RunConfig, make_config
 from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import atomic_path, read_json, sha256, write_json
-from civilwar.manifest import MANIFEST, read_manifest, write_manifest
-from civilwar.runs import (
-    ARRAYS,
-    PROBE,
-    TABLES,
-    Records,
-    Run,
-    RunWriter,
-    list_runs,
-    open_run,
-    read_table,
-    rows_of,
-    write_table,
-)
+from civilwar.recipe.config import RunConfig, make_config
+from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs.reader import Run, list_runs, open_run, rows_of
+from civilwar.runs.records import Records, read_table, write_table
+from civilwar.runs.schema import ARRAYS, PROBE, TABLES
+from civilwar.runs.writer import RunWriter
 
 CONFIG = make_config("smoke")
 
@@ -475,7 +466,7 @@ def test_folders_follow_their_environment_variables(tmp_path: Path, monkeypatch:
     assert (paths.runs(), paths.cache()) == (tmp_path / "r", tmp_path / "c")
     monkeypatch.delenv("CIVILWAR_RUNS")
     monkeypatch.delenv("CIVILWAR_CACHE")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     monkeypatch.chdir(root)
     assert paths.runs() == root / "runs"
     assert paths.cache() == root / "runs" / ".cache"

@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import paths, recording
+from civilwar import paths
 from civilwar.errors import RunDamaged, RunError
 from civilwar.files import sha256
-from civilwar.manifest import read_manifest
-from civilwar.runs import ARRAYS, TABLES, Run, RunWriter, rows_of
+from civilwar.runs import recording
+from civilwar.runs.manifest import read_manifest
+from civilwar.runs.reader import Run, rows_of
+from civilwar.runs.schema import ARRAYS, TABLES
+from civilwar.runs.writer import RunWriter
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from civilwar import prober, tracker
-from civilwar.config import RunConfig
-from civilwar.runs import Run
+from civilwar.measure import prober, tracker
+from civilwar.recipe.config import RunConfig
+from civilwar.runs.reader import Run
 
 
 def axis_columns(table: pd.DataFrame) -> list[str]:

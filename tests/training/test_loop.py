@@ -21,13 +21,14 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 
-from civilwar import train as training
-from civilwar.config import VARIANTS, RunConfig, make_config
-from civilwar.corpus import CorpusError, load_corpus
+from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.errors import RunDamaged, RunError, RunMismatch
 from civilwar.files import sha256
-from civilwar.runs import ARRAYS, TABLES, WEIGHTS, Run, open_run
-from civilwar.train import DeviceError, TrainingDiverged, choose_device, train
+from civilwar.recipe.config import VARIANTS, RunConfig, make_config
+from civilwar.runs.reader import Run, open_run
+from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
+from civilwar.training import loop as training
+from civilwar.training.loop import DeviceError, TrainingDiverged, choose_device, train
 
 
 def assert_same_run(run: Run, expected: Run) -> None:
@@ -71,8 +72,8 @@ def test_training_learns_more_than_how_often_each_token_occurs(smoke_run: Run, s
 
 
 def test_the_recorded_loss_of_a_step_is_that_of_its_state(smoke_run: Run, smoke_config: RunConfig) -> None:
-    from civilwar.loss import next_token_loss
-    from civilwar.model import Decoder
+    from civilwar.model.decoder import Decoder
+    from civilwar.model.loss import next_token_loss
 
     model = Decoder(smoke_config.model)
     model.load_state_dict(load_tensors(smoke_run.path / WEIGHTS))
@@ -102,7 +103,7 @@ def test_a_step_in_several_passes_is_the_step_in_one(
 
 
 def test_the_gains_and_the_weights_move(smoke_run: Run, smoke_config: RunConfig) -> None:
-    from civilwar.model import Decoder
+    from civilwar.model.decoder import Decoder
 
     initial, final = Decoder(smoke_config.model, 0).state_dict(), load_file(smoke_run.path / WEIGHTS)
     assert set(initial) == set(final)
@@ -271,7 +272,7 @@ def test_a_killed_run_resumes_to_the_same_bits(smoke_config: RunConfig, tmp_path
     plans += [("killed-6", [("checkpoints", 1), ("checkpoints", 3)])]
     for file, content in (("config.json", config.as_dict()), ("plans.json", plans)):
         (tmp_path / file).write_text(json.dumps(content))
-    driver = Path(__file__).with_name("kill_driver.py")
+    driver = Path(__file__).parents[1] / "kill_driver.py"
     done = subprocess.run(
         [sys.executable, driver, tmp_path / "config.json", tmp_path / "plans.json"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -375,7 +376,7 @@ def test_a_corpus_too_small_for_the_last_experiment_is_refused_before_the_first_
 
 LIMITED = """
 import resource, sys
-from civilwar.config import RunConfig
+from civilwar.recipe.config import RunConfig
 from civilwar import cli, train
 import json
 

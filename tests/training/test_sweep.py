@@ -10,14 +10,20 @@ import pandas as pd
 import pytest
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import collection, paths, plan, sweep, train
-from civilwar.collection import open_sweep, open_variants
-from civilwar.config import VARIANTS, RunConfig, make_config
+from civilwar import paths
 from civilwar.errors import RunMismatch
 from civilwar.files import sha256
-from civilwar.manifest import read_manifest, write_manifest
-from civilwar.runs import WEIGHTS, Run, RunWriter
-from civilwar.train import TrainingDiverged
+from civilwar.recipe import plan
+from civilwar.recipe.config import VARIANTS, RunConfig, make_config
+from civilwar.runs import collection
+from civilwar.runs.collection import open_sweep, open_variants
+from civilwar.runs.manifest import read_manifest, write_manifest
+from civilwar.runs.reader import Run
+from civilwar.runs.schema import WEIGHTS
+from civilwar.runs.writer import RunWriter
+from civilwar.training import loop as train
+from civilwar.training import sweep
+from civilwar.training.loop import TrainingDiverged
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-// Undoes civilwar/widgets/pack.py: gzip, header, arrays. Measures come as 16-bit steps; the top code is undefined.
+// Undoes civilwar/inspector/pack.py: gzip, header, arrays. Measures come as 16-bit steps; the top code is undefined.
 
 const UNDEFINED = 65535;
 
