@@ -142,4 +142,6 @@ def test_the_check_for_torch_can_fail() -> None:
 
 
 def test_every_file_with_annotated_axes_is_type_checked_under_pytest() -> None:
-    assert {"civilwar.measure.metrics", "civilwar.model.decoder", "civilwar.training.loop"} <= set(conftest.TYPE_CHECKED)
+    assert {"civilwar.measure.metrics", "civilwar.model.decoder", "civilwar.training.loop"} <= set(
+        conftest.TYPE_CHECKED
+    )
