@@ -1,6 +1,7 @@
 """Shared by all tests: runtime checks of shapes, one CPU thread, own folders, one trained smoke run, one built book."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "civilwar"
 TYPE_CHECKED = [
     ".".join(("civilwar", *file.relative_to(PACKAGE).with_suffix("").parts))
     for file in sorted(PACKAGE.rglob("*.py"))
-    if "jaxtyping" in file.read_text(encoding="utf-8")
+    if re.search(r"^(import|from) (jaxtyping|torch)", file.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
 
