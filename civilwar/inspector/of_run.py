@@ -13,8 +13,8 @@ import pandas as pd
 
 from civilwar.analysis import divergence, gain, rank, taxonomy
 from civilwar.analysis.statistics import generator
-from civilwar.inspector.measures import DEFAULT, MEASURES, Measure
 from civilwar.inspector.pack import pack
+from civilwar.names.measures import DEFAULT, MEASURES, Measure
 from civilwar.plots import style
 from civilwar.plots.kinds import CODES, NAMES
 from civilwar.recipe import rope

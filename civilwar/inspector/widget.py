@@ -34,7 +34,7 @@ class HeadInspector(anywidget.AnyWidget):
     """Linked views of a run's heads: map, time, attention pattern, norm against entropy, gain.
 
     Traits, all synced both ways: ``step`` (training step; views use the last recorded one at or before it), ``layer``,
-    ``query_head`` (numbered within the layer), ``metric`` (a key of `civilwar.inspector.measures.MEASURES`, or ``kind``),
+    ``query_head`` (numbered within the layer), ``metric`` (a key of `civilwar.names.measures.MEASURES`, or ``kind``),
     ``text`` (which short probe text) and ``query`` (token of that text, -1 for the last).
     """
 

@@ -8,9 +8,9 @@ from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_
 
 from civilwar.analysis import taxonomy
 from civilwar.files import sha256
-from civilwar.inspector.measures import DEFAULT, MEASURES
 from civilwar.inspector.of_run import Payload, of_run, permuted_gain_band
 from civilwar.inspector.pack import unpack
+from civilwar.names.measures import DEFAULT, MEASURES
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.manifest import write_manifest
 from civilwar.runs.reader import Run
