@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from civilwar.errors import RunError
-from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, VARIANTS, make_config
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
 from civilwar.runs.reader import list_runs, open_run
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from synthetic import Truth, capacity_table, make_synthetic_config, write_run
 
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe import rope
-from civilwar.recipe.config import VARIANTS, ProbeConfig, RunConfig, TrainConfig
+from civilwar.recipe.config import ProbeConfig, RunConfig, TrainConfig
 from civilwar.recipe.plan import seeds_of
 from civilwar.runs.collection import Sweep
 
@@ -21,7 +22,7 @@ MakeTruth = Callable[[RunConfig, np.random.Generator], Truth]
 
 
 def config_of(variant: str, seed: int) -> RunConfig:
-    config = make_synthetic_config(D_HEAD, STEPS, seed, LAYERS, **VARIANTS[variant])
+    config = make_synthetic_config(D_HEAD, STEPS, seed, LAYERS, **VARIANTS[variant].changes)
     probe = ProbeConfig(n_texts=2, short_tokens=16, report_tokens=32, sink_horizons=(16, 64))
     return dataclasses.replace(config, variant=variant, probe=probe)
 

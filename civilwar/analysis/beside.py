@@ -162,14 +162,6 @@ def final_heads(run: Run) -> pd.DataFrame:
     return points[points["step"] == run.last_step]
 
 
-def loud_statement(heads: pd.DataFrame) -> str:
-    """One sentence on the entropy of the attention in use of those `final_heads` that the report would call loud."""
-    loud = heads[heads["norm"] > REPORTED.loud]
-    if loud.empty:
-        return "Here no head is that loud."
-    return f"Here the attention of the loud ones has {_range(loud['entropy'])} nats."
-
-
 def differences(run: Run) -> pd.DataFrame:
     """What is not the same in the two experiments: what, report, ours."""
     config = run.config

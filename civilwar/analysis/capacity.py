@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from civilwar.analysis.statistics import t_half_width
+from civilwar.analysis import statistics
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.reader import Run
 
@@ -53,11 +53,7 @@ def over_seeds(curves: pd.DataFrame, column: str) -> pd.DataFrame:
     ``low`` and ``high``: 95% t interval over seeds, null with fewer than two.
     """
     by_cut = curves.dropna(subset=[column]).groupby(["method", "rank"])[column]
-    table = by_cut.agg(mean="mean", std="std", n="count").reset_index()
-    half = t_half_width(table["std"], table["n"])
-    return table.assign(low=table["mean"] - half, high=table["mean"] + half)[
-        ["method", "rank", "mean", "low", "high", "n"]
-    ]
+    return statistics.over_seeds(by_cut).reset_index()
 
 
 def report_rank(config: RunConfig) -> int:

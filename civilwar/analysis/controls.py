@@ -5,14 +5,13 @@ compared with the baseline of its own seed, and the differences are averaged ove
 """
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from civilwar.analysis import divergence, focus, gain, rank
-from civilwar.analysis.statistics import spearman, t_half_width
-from civilwar.recipe.config import VARIANTS
+from civilwar.analysis import divergence, focus, gain, rank, statistics
+from civilwar.analysis.statistics import NO_SPREAD, spearman
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe.plan import BASELINE
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
@@ -36,8 +35,6 @@ PHENOMENA = {
     "settle": 0,
     "loss": 3,
 }
-#: Below this, the baseline's seeds count as equal: rounding is no unit to measure changes in.
-NO_SPREAD = 1e-9
 
 
 # ---------------------------------------------------------------- over steps
@@ -68,21 +65,6 @@ def curves_of(run: Run) -> pd.DataFrame:
     return table[["step", "measure", "value"]]
 
 
-def lacking(sweep: Sweep, variants: Sequence[str] = (), baseline_seeds: int = 1) -> str:
-    """What a comparison needs and the sweep does not have yet, as a sentence; empty where nothing is lacking.
-
-    Needed: so many runs of the baseline, and runs of ``variants``, or where none are named, any control with a baseline of
-    its seed.
-    """
-    needed = []
-    if len(sweep.baseline) < baseline_seeds:
-        needed.append(f"at least {baseline_seeds} of the baseline (recorded: {len(sweep.baseline)})")
-    needed += [f"one of {variant}" for variant in variants if not sweep.of(variant)]
-    if not variants and not any(sweep.pairs(variant) for variant in VARIANTS if variant != BASELINE):
-        needed.append("one of a control, with the baseline's of the same seed")
-    return f"Nothing to show yet: this comparison needs runs of the sweep, {' and '.join(needed)}." if needed else ""
-
-
 def curves(sweep: Sweep) -> pd.DataFrame:
     """`curves_of` every run: variant, seed, step, measure, value."""
     tables = [
@@ -96,17 +78,17 @@ def curves(sweep: Sweep) -> pd.DataFrame:
 
 def of_measure(curves: pd.DataFrame, measure: str) -> pd.DataFrame:
     """One measure over seeds: variant, step, mean, low and high (the range over seeds), n. Null values do not count."""
-    return over_seeds(curves[curves["measure"] == measure])
+    return mean_and_range(curves[curves["measure"] == measure])
 
 
-def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
+def mean_and_range(values: pd.DataFrame) -> pd.DataFrame:
     """Values by variant, seed and step over seeds: variant, step, mean, low and high (the range), n."""
     by_step = values.dropna(subset=["value"]).groupby(["variant", "step"], sort=False)["value"]
     return by_step.agg(mean="mean", low="min", high="max", n="count").reset_index()
 
 
 def ends(table: pd.DataFrame) -> pd.Series:
-    """`over_seeds` at the last step: mean by variant, lowest first."""
+    """`mean_and_range` at the last step: mean by variant, lowest first."""
     return table[table["step"] == table["step"].max()].set_index("variant")["mean"].sort_values()
 
 
@@ -145,17 +127,20 @@ def focus_null(sweep: Sweep) -> pd.DataFrame:
 def gain_profiles(sweep: Sweep, variant: str) -> pd.DataFrame:
     """Final gain of every dimension pair: variant, seed, layer, pair (place among dimensions), rank (0 fastest), gain.
 
-    The mean of the pair's two entries. Empty for a variant that learns no gain.
+    Gains of pairs as in `civilwar.analysis.gain.pair_gains`. Empty for a variant that learns no gain.
     """
     tables = []
     for run in sweep.of(variant):
         if run.config.model.qk_norm != "learned":
             continue
-        final = gain.final_gain(run)
-        final = final.assign(pair=final["dimension"] // 2, variant=variant, seed=run.config.seed)
-        tables.append(final.groupby(["variant", "seed", "layer", "pair", "rank"], as_index=False)["gain"].mean())
+        tables.append(gain.pair_gains(run).assign(variant=variant, seed=run.config.seed))
     columns = ["variant", "seed", "layer", "pair", "rank", "gain"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def mean_profile(profiles: pd.DataFrame, order: str) -> pd.DataFrame:
+    """Mean of `gain_profiles` over layers and seeds at every place of ``order`` (``rank`` or ``pair``): order, gain."""
+    return profiles.groupby(order, as_index=False)["gain"].mean()
 
 
 def trend(profiles: pd.DataFrame, order: str) -> float:
@@ -176,17 +161,6 @@ def fall(run: Run) -> float:
     norms = norms[norms["step"] <= run.config.moments()["mid"]]
     by_layer = norms.groupby(["step", "layer"])["norm"].mean().unstack("layer")
     return float((by_layer.iloc[0] - by_layer.min()).mean())
-
-
-def falls_statement(run: Run, beside: Sweep, names: Mapping[str, str]) -> str:
-    """How far a run's norms first fall, and those of the variants ``beside`` it; a clause, which says where none are."""
-    said = f"its norms first fall by {fall(run):.2f} on average over layers"
-    others = [
-        f"{fall(other):.2f} ({names[other.config.variant]})"
-        for other in beside.all
-        if other.config.variant != run.config.variant
-    ]
-    return f"{said}, those of other variants by {', '.join(others)}" if others else f"{said}; no other variant is there"
 
 
 def onset(run: Run) -> float:
@@ -232,73 +206,26 @@ def side_by_side(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences to the baseline: variant, phenomenon, change (mean over seeds), low, high, n, baseline, deviations.
+    """Paired differences to the baseline: variant, phenomenon, change, low, high, n, baseline, deviations, clear.
 
-    ``low`` and ``high``: 95% t interval over seeds, null with fewer than two. ``baseline``: mean over all of its runs.
-    ``deviations``: the change in standard deviations between the baseline's runs, null where there are fewer than two or
-    where they are equal.
+    ``change``: mean over seeds; ``low`` and ``high``: its 95% t interval, null with fewer than two; ``clear``: whether that
+    leaves out 0. ``baseline``: mean over all of its runs. ``deviations``: the change in standard deviations between the
+    baseline's runs, null where there are fewer than two or where they are equal.
     """
     base = outcomes[outcomes["variant"] == BASELINE]
     paired = outcomes[outcomes["variant"] != BASELINE].merge(base, on=["seed", "phenomenon"], suffixes=("", "_base"))
     paired = paired.assign(change=paired["value"] - paired["value_base"])
     keys = ["variant", "phenomenon"]
-    table = paired.groupby(keys, sort=False)["change"].agg(change="mean", std="std", n="count").reset_index()
-    half = t_half_width(table["std"], table["n"])
+    table = statistics.over_seeds(paired.groupby(keys, sort=False)["change"]).reset_index()
+    table = table.rename(columns={"mean": "change"})
     of_base = base.groupby("phenomenon")["value"].agg(["mean", "std"])
     unit = table["phenomenon"].map(of_base["std"]).astype(float)
     return table.assign(
-        low=table["change"] - half,
-        high=table["change"] + half,
+        # the interval leaves out 0
+        clear=(table["low"] > 0) | (table["high"] < 0),
         baseline=table["phenomenon"].map(of_base["mean"]).astype(float),
         deviations=table["change"] / unit.where(unit > NO_SPREAD),
-    )[[*keys, "change", "low", "high", "n", "baseline", "deviations"]]
-
-
-def clear(changes: pd.DataFrame) -> pd.Series:
-    """Whether a change's 95% interval leaves out 0."""
-    return (changes["low"] > 0) | (changes["high"] < 0)
-
-
-def attribution(changes: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """Which knob moves which phenomenon: phenomenon, baseline, lowered by, raised by, undefined in; the clear changes only.
-
-    Knobs by ``names``, the largest change first.
-    """
-    rows = []
-    for phenomenon in PHENOMENA:
-        table = changes[changes["phenomenon"] == phenomenon]
-        table = table.assign(size=table["change"].abs(), clear=clear(table)).sort_values("size", ascending=False)
-        groups = {
-            "lowered by": table["clear"] & (table["change"] < 0),
-            "raised by": table["clear"] & (table["change"] > 0),
-            "undefined in": table["change"].isna(),
-        }
-        row: dict[str, object] = {"phenomenon": phenomenon, "baseline": table["baseline"].max()}
-        row |= {
-            name: ", ".join(names[variant] for variant in table[chosen]["variant"]) or "–"
-            for name, chosen in groups.items()
-        }
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def wide(changes: pd.DataFrame) -> pd.DataFrame:
-    """One row per phenomenon, one column per knob: the change and half its interval as text; a dash where undefined."""
-    said = changes.assign(
-        text=[
-            _said(change, high - change, PHENOMENA[phenomenon])
-            for phenomenon, change, high in zip(changes["phenomenon"], changes["change"], changes["high"], strict=True)
-        ]
-    )
-    table = said.pivot(index="phenomenon", columns="variant", values="text")
-    return table.reindex(index=list(PHENOMENA), columns=list(changes["variant"].unique())).reset_index()
-
-
-def _said(change: float, half: float, decimals: int) -> str:
-    if math.isnan(change):
-        return "–"
-    number = f"{change:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-    return number if math.isnan(half) else f"{number} ± {half:.{decimals}f}"
+    )[[*keys, "change", "low", "high", "n", "baseline", "deviations", "clear"]]
 
 
 def summary(outcomes: pd.DataFrame, changes: pd.DataFrame, place: float) -> dict[str, float]:
@@ -313,7 +240,7 @@ def summary(outcomes: pd.DataFrame, changes: pd.DataFrame, place: float) -> dict
         "controls_baseline_seeds": int(seeds.get(BASELINE, 0)),
         "controls_seeds_min": int(seeds.drop(BASELINE, errors="ignore").min()) if len(seeds) > 1 else 0,
         "controls_n_changes": len(defined),
-        "controls_n_clear": int(clear(defined).sum()),
+        "controls_n_clear": int(defined["clear"].sum()),
         "controls_by_chance": 0.05 * len(defined),
         "controls_place_shuffled_rope": place,
     }

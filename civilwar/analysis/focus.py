@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from civilwar.analysis.statistics import DRAWS, bootstrap_interval, generator, spearman
+from civilwar.analysis.statistics import DRAWS, bootstrap_interval, generator, permutation_p, spearman
 from civilwar.runs.reader import Run
 
 #: Column of ``probe_query_heads`` behind each measure of entropy.
@@ -82,7 +82,7 @@ def correlations_over_time(run: Run, draws: int = DRAWS) -> pd.DataFrame:
             if shuffled is not None and not math.isnan(rho):
                 null = _null_rhos(points[points["layer"].isin(layers)], column, shuffled)
                 low, high = np.quantile(null, [0.025, 0.975])
-                p = float((1 + np.count_nonzero(np.abs(null) >= abs(rho) - 1e-12)) / (1 + draws))
+                p = permutation_p(abs(rho), np.abs(null))
             rows.append({"step": step, "measure": measure, "rho": rho, "null_low": low, "null_high": high, "p": p})
     return pd.DataFrame(rows)
 

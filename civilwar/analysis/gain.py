@@ -55,6 +55,19 @@ def final_gain(run: Run) -> pd.DataFrame:
     return table.assign(golden=table["gain"] > threshold)
 
 
+def pair_gains(run: Run) -> pd.DataFrame:
+    """Final gain of every RoPE pair: layer, pair (place among the dimensions), rank (0 fastest), wavelength, gain.
+
+    sqrt((g_{2i}^2 + g_{2i+1}^2) / 2), the root mean square of the pair's two entries. RoPE turns the two into each other, so
+    that only their energy survives, and a key whose energy lies evenly on both grows by this factor there. In the gain's own
+    unit, at least 0; NaN where the model has no gain.
+    """
+    table = final_gain(run)
+    table = table.assign(pair=table["dimension"] // 2, gain=table["gain"] ** 2)
+    pairs = table.groupby(["layer", "pair", "rank", "wavelength"], as_index=False)["gain"].mean()
+    return pairs.assign(gain=np.sqrt(pairs["gain"]))
+
+
 def heat(run: Run, layer: int, by_frequency: bool) -> pd.DataFrame:
     """The layer's gain as a matrix: dimensions (by index, or by RoPE frequency from fast to slow) x steps."""
     table = gain_table(run)
@@ -68,14 +81,11 @@ def heat(run: Run, layer: int, by_frequency: bool) -> pd.DataFrame:
 def frequency_trend(run: Run, draws: int = DRAWS) -> pd.DataFrame:
     """Spearman correlation of the final gain with RoPE frequency rank, over pairs: layer, rho, p, null_low, null_high.
 
-    The gain of a pair is the root mean square of its two entries. Negative: slow pairs end lower. The null deals the
-    gains to the pairs anew (two-sided p).
+    Gains of pairs as in `pair_gains`. Negative: slow pairs end lower. The null deals the gains to the pairs anew (two-sided p).
     """
-    table = final_gain(run)
-    table = table.assign(squared=table["gain"] ** 2)
     rows = []
-    for layer, layer_table in table.groupby("layer"):
-        pairs = np.sqrt(layer_table.groupby("rank")["squared"].mean()).to_numpy()
+    for layer, layer_table in pair_gains(run).sort_values("rank").groupby("layer"):
+        pairs = layer_table["gain"].to_numpy()
         rank = np.arange(len(pairs))
         rho = spearman(pairs, rank)
         random = generator(4, int(layer))
@@ -86,11 +96,6 @@ def frequency_trend(run: Run, draws: int = DRAWS) -> pd.DataFrame:
             {"layer": layer, "rho": rho, "p": permutation_p(abs(rho), abs(null)), "null_low": low, "null_high": high}
         )
     return pd.DataFrame(rows)
-
-
-def frequency_profile(run: Run) -> pd.DataFrame:
-    """Mean final gain of the two dimensions of each pair by RoPE frequency: layer, rank, wavelength, gain."""
-    return final_gain(run).groupby(["layer", "rank", "wavelength"], as_index=False)["gain"].mean()
 
 
 def settling(run: Run) -> pd.DataFrame:

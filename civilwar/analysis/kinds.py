@@ -71,12 +71,7 @@ def labels_over_time(run: Run) -> pd.DataFrame:
 
     Thresholds are the same throughout, those of the run before training.
     """
-    limits = taxonomy.thresholds(run)
-    parts = []
-    for step in sorted(run.table("probe_sinks")["step"].unique()):
-        means = taxonomy.head_means(taxonomy.scores(run, step))
-        parts.append(means[["layer", "query_head"]].assign(step=step, kind=taxonomy.name_kinds(means, limits)))
-    return pd.concat(parts, ignore_index=True)[["step", "layer", "query_head", "kind"]]
+    return taxonomy.labels_at_snapshots(run)[["step", "layer", "query_head", "kind"]]
 
 
 def counts(labelled: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -153,33 +148,12 @@ def _agreement(codes: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- for the prose
 
 
-def counted(labelled: pd.DataFrame) -> str:
-    """Query heads of each kind in words, most frequent first."""
-    found = labelled["kind"].value_counts()
-    order = sorted(found.index, key=lambda kind: (-found[kind], KINDS.index(kind)))
-    return ", ".join(f"{found[kind]} {kind.replace('_', ' ')}" for kind in order)
-
-
-def of_seeds(numbers: dict[str, float]) -> str:
-    """What `agreement` found, in a sentence."""
-    if numbers["n_seeds"] < 2:
-        return "Fewer than two runs of the sweep are recorded, so how labels differ between seeds is open here."
-    return (
-        f"Between two of {numbers['n_seeds']:.0f} seeds, {numbers['same']:.0%} of places (layer and query head) have the same "
-        f"kind; labels dealt anew within layers give {numbers['dealt']:.0%} (95%: {numbers['low']:.0%} to "
-        f"{numbers['high']:.0%})."
-    )
-
-
-def summary(
-    run: Run, labelled: pd.DataFrame, persistent: pd.DataFrame, agreed: dict[str, float]
-) -> dict[str, float | str]:
-    """The numbers and sentences of kinds for the prose."""
+def summary(run: Run, labelled: pd.DataFrame, persistent: pd.DataFrame) -> dict[str, float]:
+    """The numbers of kinds for the prose."""
     mid = run.config.moments()["mid"]
     half = persistent.set_index("step").loc[mid]
     return {
         "n_query_heads": len(labelled),
-        "kinds_counted": counted(labelled),
         "n_sink_heads": int((labelled["sink"] > taxonomy.SINK_EPSILON).sum()),
         "largest_sink_alpha": float(labelled["sink"].max()),
         "sink_epsilon": taxonomy.SINK_EPSILON,
@@ -188,5 +162,4 @@ def summary(
         "kinds_half_step": mid,
         "kinds_same_at_half": float(half["same"]),
         "kinds_dealt_at_half": float(half["dealt"]),
-        "kinds_of_seeds": of_seeds(agreed),
     }

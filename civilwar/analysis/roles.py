@@ -270,52 +270,16 @@ def _shared(labelled: pd.DataFrame) -> dict[str, float]:
 # ---------------------------------------------------------------- for the prose
 
 
-def of_golden_energy(run: Run) -> str:
-    """What the criteria of C14 and C15 are in this run, in words."""
-    if math.isnan(golden_energy_of_broad(run)):
-        return "This run has no golden dimensions, so where their energy lies is undefined."
-    own, less = golden_energy_of_sinks(run), golden_energy_sinks_less_others(run)
-    broad, sharp_less = golden_energy_of_broad(run), golden_energy_broad_less_sharp(run)
-    sinks = (
-        "There is no static sink whose keys could be looked at."
-        if math.isnan(own)
-        else f"The keys that static sinks point at hold {own:.2f} times the golden dimensions' share of energy, {_by(less)} "
-        "the other KV heads of their layers at the same tokens."
-    )
-    return (
-        f"{sinks} The keys that a layer's broadest quarter of heads read hold {broad:.2f} times that share, "
-        f"{_by(sharp_less)} those of its sharpest quarter."
-    )
-
-
-def _by(difference: float) -> str:
-    if math.isnan(difference):
-        return "with nothing to compare, since static sinks read all of"
-    return f"{abs(difference):.2f} {'more' if difference > 0 else 'less'} than"
-
-
 def costliest(by_kind: pd.DataFrame) -> pd.Series:
     """The row of `ablation_by_kind` with the largest change of the loss on text when heads are replaced by their mean."""
     table = by_kind[(by_kind["score"] == "loss") & (by_kind["mode"] == "mean")]
     return table.loc[table["change"].idxmax()]
 
 
-def of_ablation(by_kind: pd.DataFrame) -> str:
-    """What silencing the costliest kind costs, in words."""
-    row = costliest(by_kind)
-    heads = f"{row['kind'].replace('_', ' ')} head{'s' if row['n_heads'] > 1 else ''}"
-    cost = f"{row['n_heads']} {heads}, {row['change']:+.2f} nats"
-    if math.isnan(row["random"]):
-        return f"{cost}; they fill their layers, so there is no comparison"
-    return f"{cost}; as many random heads of the same layers, {row['random']:+.2f}"
-
-
-def summary(run: Run, by_kind: pd.DataFrame) -> dict[str, float | str]:
-    """The numbers and sentences of roles for the prose."""
+def summary(run: Run) -> dict[str, float]:
+    """The numbers of roles for the prose."""
     return {
-        "golden_energy_in_words": of_golden_energy(run),
         "n_retrievers": int(n_retrievers(run)),
         "contrast_of_all": contrast_of_all(run),
-        "ablation_in_words": of_ablation(by_kind),
         "ablation_draws": run.config.probe.random_draws,
     }

@@ -1,8 +1,8 @@
 """The few statistics all phases share. Each is stated here once, with its formula; nothing is tuned to a run."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,8 @@ from scipy import stats
 
 #: Draws of every permutation and Monte Carlo null; p-values cannot fall below 1 / (DRAWS + 1).
 DRAWS = 1999
+#: Below this, two runs' numbers count as the same: a spread of rounding errors says nothing about seeds, and is no unit.
+NO_SPREAD = 1e-9
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -34,9 +36,50 @@ def spearman(x: np.ndarray, y: np.ndarray, tolerance: float = 1e-3) -> float:
     return float(stats.spearmanr(x, y).statistic)
 
 
-def t_half_width(deviation: float | pd.Series, n: int | pd.Series, level: float = 0.95) -> Any:
-    """Half the width of the t interval of a mean over ``n`` seeds with this standard deviation. NaN where n is 1."""
-    return stats.t.ppf((1 + level) / 2, n - 1) * deviation / np.sqrt(n)
+def t_interval(values: Sequence[float] | np.ndarray | pd.Series, level: float = 0.95) -> tuple[float, float]:
+    """t interval of the mean over seeds, mean -+ t_{n-1} s / sqrt(n), in the unit of ``values``; undefined ones do not count.
+
+    NaN with fewer than two; the mean itself, twice, where they have no spread.
+    """
+    x = np.asarray(values, dtype=float)
+    x = x[~np.isnan(x)]
+    if len(x) < 2:
+        return math.nan, math.nan
+    if x.std(ddof=1) < NO_SPREAD:
+        return float(x.mean()), float(x.mean())
+    low, high = stats.ttest_1samp(x, 0.0).confidence_interval(level)
+    return float(low), float(high)
+
+
+def one_sided_t(values: Sequence[float] | np.ndarray, threshold: float, side: Literal["above", "below"]) -> float:
+    """p of the mean over seeds not lying on this side of the threshold, by Student's t. Range [0, 1].
+
+    Seeds that all give the same number have no spread to judge by: then the sign test's 2^-n on the stated side, 1 on the
+    other. NaN with fewer than two values.
+    """
+    x = np.asarray(values, dtype=float)
+    if len(x) < 2:
+        return math.nan
+    if x.std(ddof=1) < NO_SPREAD:
+        return 0.5 ** len(x) if on_side(x.mean(), threshold, side) else 1.0
+    alternative = {"above": "greater", "below": "less"}[side]
+    return float(stats.ttest_1samp(x, threshold, alternative=alternative).pvalue)
+
+
+def on_side(value: float, threshold: float, side: Literal["above", "below"]) -> bool:
+    """Whether ``value`` lies strictly above, or strictly below, the threshold."""
+    return bool(value > threshold if side == "above" else value < threshold)
+
+
+def over_seeds(grouped: Any) -> pd.DataFrame:
+    """Of a column that is grouped by everything but seeds: mean, low, high and n, a row a group.
+
+    ``low`` and ``high``: `t_interval`. Undefined values do not count.
+    """
+    table: pd.DataFrame = grouped.agg(
+        mean="mean", low=lambda x: t_interval(x)[0], high=lambda x: t_interval(x)[1], n="count"
+    )
+    return table
 
 
 def first_lasting(step: np.ndarray, condition: np.ndarray) -> float:

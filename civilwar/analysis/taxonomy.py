@@ -24,11 +24,12 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis.statistics import generator
+from civilwar.names import kinds as names
 from civilwar.runs.reader import Run
 
-#: Kinds that need a score above a threshold; then what a head without one is called.
-FOCUSED = ("sink", "separator", "previous_token", "nearby", "induction", "retriever")
-KINDS = (*FOCUSED, "gatherer", "mixed")
+KINDS = tuple(names.KINDS)
+#: Kinds that need a score above a threshold; the others are what a head without one is called.
+FOCUSED = tuple(kind for kind in KINDS if kind not in ("gatherer", "mixed"))
 #: How far above the null: a tenth of all attention.
 MARGIN = 0.1
 #: Gu et al. 2024, section 3: a head attends to a sink when alpha exceeds this.
@@ -126,6 +127,20 @@ def labels(run: Run, step: int | None = None, draws: int = DRAWS) -> pd.DataFram
         redrawn = [cube[:, random.integers(cube.shape[1], size=cube.shape[1])].mean(1) for cube in cubes]
         same += _name_kinds(np.concatenate(redrawn, axis=1)[:, order], limits) == named
     return means.assign(kind=named, certainty=same / draws if draws else np.nan)
+
+
+def labels_at_snapshots(run: Run) -> pd.DataFrame:
+    """Scores and kind of every query head at every snapshot that has all scores: step, layer, query_head, kv_head, ….
+
+    Thresholds are the same throughout, those of the run before training.
+    """
+    steps = sorted(set(run.table("probe_sinks")["step"]) & set(run.table("probe_query_heads")["step"]))
+    limits = thresholds(run)
+    tables = []
+    for step in steps:
+        means = head_means(scores(run, int(step)))
+        tables.append(means.assign(step=step, kind=name_kinds(means, limits)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _cube(table: pd.DataFrame) -> np.ndarray:

@@ -10,18 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from civilwar.analysis.statistics import t_half_width
+from civilwar.analysis.statistics import NO_SPREAD, on_side, one_sided_t, t_interval
 from civilwar.evidence.estimators import ESTIMATORS
-from civilwar.evidence.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
+from civilwar.evidence.rules import LEVEL, RULES, Criterion, Rule, Side
+from civilwar.names.verdicts import PENDING, VERDICTS
 from civilwar.recipe.plan import BASELINE, seeds_of
 from civilwar.runs.collection import Sweep
 
 #: Roles whose criteria decide, and are therefore corrected for being many.
 DECIDING = ("claim", "artefact", "premise")
-#: Below this, two runs' numbers count as the same: a spread of rounding errors says nothing about seeds.
-NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -87,34 +85,14 @@ def on_the_side(value: float, side: Side, threshold: float | tuple[float, float]
     """Whether a number lies where a criterion wants it."""
     if isinstance(threshold, tuple):
         return threshold[0] <= value <= threshold[1]
-    return value > threshold if side == "above" else value < threshold
-
-
-def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """t interval of the mean over seeds. NaN with fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return math.nan, math.nan
-    half = float(t_half_width(float(np.std(values, ddof=1)), n, level))
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
+    return on_side(value, threshold, "above" if side == "above" else "below")
 
 
 def one_sided_p(values: Sequence[float], side: Side, threshold: float | tuple[float, float]) -> float:
-    """p of the mean over seeds lying on the far side of the threshold; ``within`` takes the larger of its two ends' p.
-
-    Seeds that all give the same number have no spread to judge by: then the sign test's 2^-n on the stated side, 1 on the
-    other. NaN with fewer than two values.
-    """
+    """`one_sided_t` of the mean over seeds; ``within`` takes the larger of its two ends' p."""
     if isinstance(threshold, tuple):
-        return max(one_sided_p(values, "above", threshold[0]), one_sided_p(values, "below", threshold[1]))
-    n = len(values)
-    if n < 2:
-        return math.nan
-    excess = (np.asarray(values, dtype=float) - threshold) * (1 if side == "above" else -1)
-    spread = float(excess.std(ddof=1))
-    if spread < NO_SPREAD:
-        return 0.5**n if excess.mean() > 0 else 1.0
-    return float(stats.t.sf(excess.mean() / (spread / math.sqrt(n)), n - 1))
+        return max(one_sided_t(values, threshold[0], "above"), one_sided_t(values, threshold[1], "below"))
+    return one_sided_t(values, threshold, "above" if side == "above" else "below")
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -151,7 +129,7 @@ def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     if criterion.role == "construction":  # true of every run or not true
         worst = max(values) if side == "below" else min(values)
         return Finding(rule, criterion, worst, math.nan, math.nan, len(values), per_seed, math.nan)
-    low, high = seed_interval(values)
+    low, high = t_interval(values)
     p = one_sided_p(values, side, threshold)
     return Finding(rule, criterion, float(np.mean(values)), low, high, len(values), per_seed, p)
 
@@ -164,7 +142,7 @@ def adjust(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def verdict_of(findings: Iterable[Finding]) -> str:
-    """One of `rules.VERDICTS`, from the findings of one claim."""
+    """One of `civilwar.names.verdicts.VERDICTS`, from the findings of one claim."""
     by_role: dict[str, list[Finding]] = {}
     for finding in findings:
         by_role.setdefault(finding.criterion.role, []).append(finding)
@@ -186,13 +164,13 @@ def verdict_of(findings: Iterable[Finding]) -> str:
 
 
 def decide(sweep: Sweep, rules: Sequence[Rule] = RULES) -> list[Verdict]:
-    """The verdict on every claim; `rules.PENDING` where the sweep still lacks the runs to give one."""
+    """The verdict on every claim; `civilwar.names.verdicts.PENDING` where the sweep still lacks the runs to give one."""
     findings = adjust([find(rule, criterion, sweep) for rule in rules for criterion in rule.criteria])
     verdicts = []
     for rule in rules:
         own = tuple(f for f in findings if f.rule.id == rule.id)
         pending = not sweep.complete and any(_lacks_runs(f, sweep) for f in own)
-        verdicts.append(Verdict(rule, PENDING if pending else verdict_of(own), own))
+        verdicts.append(Verdict(rule, PENDING.label if pending else verdict_of(own), own))
     return verdicts
 
 
@@ -211,7 +189,7 @@ def value_of(verdicts: Iterable[Verdict], criterion: str) -> float:
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
     """What the prose says of the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate."""
-    counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING)}
+    counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING.label)}
     numbers: dict[str, float | str] = {
         "n_claims": len(verdicts),
         "verdict_counts": ", ".join(f"{n} {name}" for name, n in counts.items() if n),

@@ -33,7 +33,7 @@ CAPACITY_RANK = 10
 
 @dataclass(frozen=True)
 class Estimator:
-    """How a criterion's number is had."""
+    """How the number of a criterion is computed, and from what."""
 
     compute: Callable[..., float | tuple[float, float, int]]
     """Of a run; of a (baseline, control) pair; of the sweep, with p and n; or of nothing, from the configuration."""
@@ -145,6 +145,11 @@ def order_persistence(run: Run, draws: int = 199) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "step", "tau", "null_mean", "null_low", "null_high"])
 
 
+def order_by_step(orders: pd.DataFrame) -> pd.DataFrame:
+    """Mean of `order_persistence` over layers, and over runs where there are several, indexed by step."""
+    return orders.groupby("step")[["tau", "null_mean", "null_low", "null_high"]].mean()
+
+
 def _tau_to_end(walks: np.ndarray) -> np.ndarray:
     """Kendall's tau of the heads' order at each checkpoint with that at the end: walks [draw, step, head] -> [draw, step]."""
     first, second = np.triu_indices(walks.shape[-1], 1)
@@ -210,6 +215,12 @@ def two_populations(random: np.random.Generator, seeds: int, layers: int, heads:
     x = random.normal(size=(seeds, layers, heads)) + SEPARATION * random.integers(2, size=(seeds, layers, heads))
     centred: np.ndarray = (x - x.mean((0, 2), keepdims=True)).ravel()
     return centred
+
+
+def as_spread(simulated: np.ndarray, values: pd.Series) -> np.ndarray:
+    """Simulated numbers, scaled to the standard deviation of ``values``."""
+    scaled: np.ndarray = simulated / simulated.std() * float(values.std())
+    return scaled
 
 
 def heads_above_11(run: Run) -> float:
@@ -299,14 +310,9 @@ def frequency_trend(run: Run) -> float:
 
 
 def index_trend(run: Run) -> float:
-    """C12: Spearman's rho of a pair's root-mean-square gain and its index, mean over layers."""
-    final = gain.final_gain(run)
-    pairs = np.sqrt(
-        final.assign(square=final["gain"] ** 2, pair=final["dimension"] // 2)
-        .groupby(["layer", "pair"])["square"]
-        .mean()
-    )
-    return float(np.mean([spearman(of.to_numpy(), np.arange(len(of))) for _, of in pairs.groupby("layer")]))
+    """C12: Spearman's rho of a pair's gain (`civilwar.analysis.gain.pair_gains`) and its place, mean over layers."""
+    pairs = gain.pair_gains(run)
+    return float(np.mean([spearman(of["gain"].to_numpy(), of["pair"].to_numpy()) for _, of in pairs.groupby("layer")]))
 
 
 def settle_step(run: Run) -> float:

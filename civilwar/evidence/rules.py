@@ -26,16 +26,6 @@ from typing import Literal
 Role = Literal["construction", "premise", "claim", "artefact", "context"]
 Side = Literal["above", "below", "within"]
 
-VERDICTS = (
-    "true by construction",
-    "supported",
-    "supported in part",
-    "not supported",
-    "artefact",
-    "not testable here",
-)
-#: Not a verdict: the sweep still lacks runs that a deciding criterion is to be computed from.
-PENDING = "awaiting runs"
 #: One-sided, so that it goes with the 95% intervals shown.
 LEVEL = 0.025
 
@@ -45,7 +35,7 @@ class Criterion:
     """One number to hold against one threshold."""
 
     name: str
-    """Unique within its claim; `civilwar.evidence.claims` has an estimator of the same name."""
+    """Unique within its claim; `civilwar.evidence.estimators` has an estimator of the same name."""
     says: str
     """What is estimated, and its unit."""
     side: Side

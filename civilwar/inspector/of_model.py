@@ -20,25 +20,15 @@ from civilwar.corpus.tokenizer import is_separator
 from civilwar.inspector.of_run import Payload
 from civilwar.measure import metrics
 from civilwar.measure.hooks import QueriesKeys, norm_modules, watch_queries_keys
+from civilwar.names.measures import MEASURES
 from civilwar.plots import style
 
 #: Tokens of a text that are shown; a longer map could not be read.
 LONGEST = 64
 #: What configurations call the longest text a model can take.
 CONTEXTS = ("max_position_embeddings", "context")
-#: What a text can tell of a head without a snapshot's probe: (key, label, whose, sentence).
-MEASURES = (
-    ("norm_mean", "key norm", "kv_head", "Mean length of a KV head's keys on the given texts."),
-    (
-        "entropy_normalised",
-        "attention entropy",
-        "query_head",
-        "Spread of attention as a share of the largest possible.",
-    ),
-    ("max_weight", "largest weight", "query_head", "Attention on the token that a query attends to most."),
-    ("sink", "attention on the first token", "query_head", "Mean weight of queries on the first token of the text."),
-    ("previous_token_score", "on the previous token", "query_head", "Mean weight of queries on the token just before."),
-)
+#: What a text can tell of a head without a snapshot's probe.
+MEASURED = ("norm_mean", "entropy_normalised", "max_weight", "sink", "previous_token_score")
 
 
 @runtime_checkable
@@ -154,8 +144,16 @@ def _about(
     name: str, n_layers: int, n_query_heads: int, n_kv_heads: int, d_head: int, context: int | None
 ) -> dict[str, Any]:
     measures = [
-        {"key": key, "label": label, "unit": "", "owner": owner, "says": says, "clock": "moment", "null": None}
-        for key, label, owner, says in MEASURES
+        {
+            "key": m.key,
+            "label": m.label,
+            "unit": m.unit,
+            "owner": m.owner,
+            "says": m.says,
+            "clock": "moment",
+            "null": None,
+        }
+        for m in (MEASURES[key] for key in MEASURED)
     ]
     return {
         "name": name,
@@ -178,7 +176,7 @@ def _about(
 
 def _measures(seen: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, np.ndarray]:
     """Mean over texts of every measure, [moment, layer, head]."""
-    of_texts: dict[str, list[Tensor]] = {key: [] for key, *_ in MEASURES}
+    of_texts: dict[str, list[Tensor]] = {key: [] for key in MEASURED}
     for attention, keys, _ in seen:
         of_texts["norm_mean"].append(metrics.vector_norm(keys).mean(-1))
         entropy = metrics.normalise_entropy(metrics.attention_entropy(attention))

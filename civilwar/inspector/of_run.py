@@ -14,9 +14,9 @@ import pandas as pd
 from civilwar.analysis import divergence, gain, rank, taxonomy
 from civilwar.analysis.statistics import generator
 from civilwar.inspector.pack import pack
+from civilwar.names.kinds import KINDS
 from civilwar.names.measures import DEFAULT, MEASURES, Measure
 from civilwar.plots import style
-from civilwar.plots.kinds import CODES, NAMES
 from civilwar.recipe import rope
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.reader import Run, rows_of
@@ -60,8 +60,8 @@ def of_run(run: Run) -> Payload:
     """Everything of a recorded run that the inspector shows."""
     config = run.config
     payload = Payload(_about(config) | {"name": run.name}, {})
-    scores = _scores(run)
-    entries = [_add_measure(payload, run, measure, scores) for measure in MEASURES]
+    scores = taxonomy.labels_at_snapshots(run)
+    entries = [_add_measure(payload, run, measure, scores) for measure in MEASURES.values()]
     payload.meta |= {"measures": [entry for entry in entries if entry], "default": DEFAULT}
     _add_nulls(payload, run)
     _add_kinds(payload, run, scores)
@@ -86,19 +86,8 @@ def _about(config: RunConfig) -> dict[str, Any]:
         "less": style.LESS,
         "more": style.MORE,
         "null_color": style.NULL,
-        "kinds": [{"name": NAMES[kind], "code": CODES[kind], "color": style.KINDS[kind]} for kind in taxonomy.KINDS],
+        "kinds": [{"name": kind.label, "code": kind.code, "color": kind.color} for kind in KINDS.values()],
     }
-
-
-def _scores(run: Run) -> pd.DataFrame:
-    """Scores behind the kinds at every step that has them all: step, layer, query_head, kv_head, scores, kind."""
-    steps = sorted(set(run.table("probe_sinks")["step"]) & set(run.table("probe_query_heads")["step"]))
-    limits = taxonomy.thresholds(run)
-    tables = []
-    for step in steps:
-        means = taxonomy.head_means(taxonomy.scores(run, int(step)))
-        tables.append(means.assign(step=step, kind=taxonomy.name_kinds(means, limits)))
-    return pd.concat(tables, ignore_index=True)
 
 
 def _table_of(run: Run, measure: Measure, scores: pd.DataFrame) -> pd.DataFrame:
@@ -130,14 +119,13 @@ def _add_measure(payload: Payload, run: Run, measure: Measure, scores: pd.DataFr
 def _add_nulls(payload: Payload, run: Run) -> None:
     """Each measure's null as ``null_<key>`` [clock, layer, (low, high)]."""
     isotropic = _isotropic(run)
-    kinds = {measure.key: measure.null for measure in MEASURES}
     for entry in payload.meta["measures"]:
         key = entry["key"]
-        if kinds[key] == "untrained":
+        if MEASURES[key].null == "untrained":
             before = payload.arrays[key][0]
             band = np.broadcast_to([np.nanmin(before), np.nanmax(before)], (1, payload.meta["n_layers"], 2))
             entry["null"] = {"says": "all heads before training", "clock": payload.add_clock("start", [0])}
-        elif kinds[key] == "permuted_gain":
+        elif MEASURES[key].null == "permuted_gain":
             steps, band = permuted_gain_band(run)
             entry["null"] = {
                 "says": "95% of root-mean-square norms under a permuted gain",

@@ -15,8 +15,8 @@ from civilwar.evidence import scales
 from civilwar.evidence.claims import Finding, Verdict, decide, ledger, wanted
 from civilwar.evidence.exhibits import Exhibit, exhibits
 from civilwar.evidence.rules import RULES
+from civilwar.names.verdicts import color_of
 from civilwar.pages.door import csv_link, typographic
-from civilwar.plots.style import VERDICTS
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
 
@@ -82,7 +82,7 @@ def _show(name: str, look: str, columns: Sequence[str], rows: Iterable[str], dat
 def chip(verdict: str) -> str:
     """A verdict's name behind a mark in its colour."""
     return (
-        f'<span class="cw-chip"><span class="cw-dot" style="background:{VERDICTS[verdict]}" aria-hidden="true"></span>'
+        f'<span class="cw-chip"><span class="cw-dot" style="background:{color_of(verdict)}" aria-hidden="true"></span>'
         f"{html.escape(verdict)}</span>"
     )
 

@@ -10,18 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from civilwar.analysis import controls
+from civilwar.names.variants import LABELS, VARIANTS
 from civilwar.plots import style
 
-NAMES = {
-    "baseline": "baseline",
-    "no_gain_decay": "no decay on the gain",
-    "frozen_gain": "frozen gain",
-    "no_qk_norm": "no QK norm",
-    "adamw_only": "AdamW only",
-    "pure_bf16": "pure bfloat16",
-    "separate_qkvo": "separate q, k, v, o",
-    "shuffled_rope": "shuffled RoPE",
-}
 PHENOMENON_NAMES = {
     "fall": "fall of the norms",
     "norm": "key norm at the end",
@@ -54,7 +45,7 @@ def lines(table: pd.DataFrame, ax: Axes, variants: Sequence[str] | None = None) 
     for variant, line in table.groupby("variant", sort=False):
         if variants is not None and variant not in variants:
             continue
-        color, is_base = style.VARIANTS[str(variant)], variant == "baseline"
+        color, is_base = VARIANTS[str(variant)].color, variant == "baseline"
         if line["n"].max() > 1:
             ax.fill_between(line["step"], line["low"], line["high"], color=color, alpha=0.18, linewidth=0)
         ax.plot(
@@ -63,7 +54,7 @@ def lines(table: pd.DataFrame, ax: Axes, variants: Sequence[str] | None = None) 
             color=color,
             linewidth=2.2 if is_base else 1.3,
             zorder=3 if is_base else 2,
-            label=NAMES[str(variant)],
+            label=LABELS[str(variant)],
         )
     ax.set(xlabel="step (updates)")
     return ax
@@ -111,22 +102,22 @@ def name_lines(table: pd.DataFrame, ax: Axes, gap: float = 0.07) -> None:
     places -= max(0.0, float((places - scaled.to_numpy(dtype=float)).mean()))
     for variant, y in zip(ends.index, places, strict=True):
         ax.annotate(
-            NAMES[str(variant)],
+            LABELS[str(variant)],
             (1.0, y),
             xycoords="axes fraction",
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=8.5,
-            color=style.VARIANTS[str(variant)],
+            color=VARIANTS[str(variant)].color,
             annotation_clip=False,
         )
 
 
-def loss_over_time(paired: pd.DataFrame, ax: Axes) -> Axes:
+def loss_over_time(table: pd.DataFrame, ax: Axes) -> Axes:
     """`lines` of the loss less that of the baseline of the same seed."""
     ax.axhline(0, color=style.NULL, linewidth=1.2)
-    lines(controls.over_seeds(paired), ax)
+    lines(table, ax)
     ax.set_ylabel("loss less the baseline's (nats)")
     return ax
 
@@ -140,14 +131,12 @@ def focus(table: pd.DataFrame, null: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def profile(profiles: pd.DataFrame, order: str, ax: Axes) -> Axes:
-    """Final gain of dimension pairs by frequency rank or by place: a dot per layer and run, their mean as a line."""
+def profile(profiles: pd.DataFrame, mean: pd.DataFrame, order: str, ax: Axes) -> Axes:
+    """One variant's final gain of RoPE pairs by frequency rank or by place: a dot per layer and run, their mean as a line."""
+    color = VARIANTS[profiles["variant"].iloc[0]].color
     ax.axhline(1, color=style.NULL, linestyle="--", linewidth=1.2)
-    for variant, table in profiles.groupby("variant", sort=False):
-        color = style.VARIANTS[str(variant)]
-        ax.scatter(table[order], table["gain"], s=5, alpha=0.3, color=color, linewidths=0)
-        mean = table.groupby(order)["gain"].mean()
-        ax.plot(mean.index, mean, color=color, linewidth=2)
+    ax.scatter(profiles[order], profiles["gain"], s=5, alpha=0.3, color=color, linewidths=0)
+    ax.plot(mean[order], mean["gain"], color=color, linewidth=2)
     return ax
 
 
@@ -157,14 +146,14 @@ def loss_changes(paired: pd.DataFrame, changes: pd.DataFrame, ax: Axes) -> Axes:
     last = paired[paired["step"] == paired["step"].max()]
     ax.axvline(0, color=style.NULL, linewidth=1.2)
     for y, row in table.iterrows():
-        color = style.VARIANTS[row["variant"]]
+        color = VARIANTS[row["variant"]].color
         values = last[last["variant"] == row["variant"]]["value"]
         ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=2.2, solid_capstyle="butt")
         ax.plot([row["change"]], [y], marker="|", color=color, markersize=13, markeredgewidth=2.2)
         ax.scatter(values, [y] * len(values), s=16, color=color, alpha=0.75, linewidths=0, zorder=3)
-    ax.set_yticks(range(len(table)), [NAMES[variant] for variant in table["variant"]])
+    ax.set_yticks(range(len(table)), [LABELS[variant] for variant in table["variant"]])
     for label, variant in zip(ax.get_yticklabels(), table["variant"], strict=True):
-        label.set_color(style.VARIANTS[variant])
+        label.set_color(VARIANTS[variant].color)
     ax.tick_params(axis="y", length=0)
     ax.set(xlabel="loss less the baseline's (nats)", ylim=(-0.6, len(table) - 0.4))
     ax.grid(axis="y", visible=False)
@@ -177,8 +166,7 @@ def knobs(changes: pd.DataFrame, ax: Axes) -> Axes:
     The colour's strength grows with the change in standard deviations between the baseline's seeds.
     """
     variants = list(changes["variant"].unique())
-    clear = controls.clear(changes)
-    for (_, row), is_clear in zip(changes.iterrows(), clear, strict=True):
+    for _, row in changes.iterrows():
         x, y = variants.index(row["variant"]), list(controls.PHENOMENA).index(row["phenomenon"])
         defined = row["change"] == row["change"]
         if defined:
@@ -191,11 +179,11 @@ def knobs(changes: pd.DataFrame, ax: Axes) -> Axes:
             ha="center",
             va="center",
             fontsize=9 if defined else 7.5,
-            fontweight="bold" if is_clear else "normal",
+            fontweight="bold" if row["clear"] else "normal",
             fontstyle="normal" if defined else "italic",
             color=style.INK if defined else style.NULL,
         )
-    ax.set_xticks(range(len(variants)), [_folded(NAMES[v]) for v in variants])
+    ax.set_xticks(range(len(variants)), [_folded(LABELS[v]) for v in variants])
     ax.set_yticks(range(len(controls.PHENOMENA)), [PHENOMENON_NAMES[p] for p in controls.PHENOMENA])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)

@@ -47,7 +47,7 @@ def frequency_profile(profile: pd.DataFrame, context: int, ax: Axes) -> Axes:
     style.label_line(ax, context, profile["gain"].max(), "context", rotation=0)
     for layer, line in profile.sort_values("rank").groupby("layer"):
         ax.plot(line["wavelength"], line["gain"], color=colors[int(layer)], marker="o", markersize=2.6, linewidth=1.1)
-    ax.set(xscale="log", xlabel="RoPE wavelength (tokens per turn)", ylabel="key gain at the end\n(mean of the pair)")
+    ax.set(xscale="log", xlabel="RoPE wavelength (tokens per turn)", ylabel="key gain of the pair\nat the end")
     style.layer_key(ax, len(colors))
     return ax
 

@@ -8,38 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
+from civilwar.names.kinds import KINDS, kind_of_score
 from civilwar.plots import style
 
-NAMES = {
-    "sink": "sink",
-    "separator": "separator",
-    "previous_token": "previous token",
-    "nearby": "nearby",
-    "induction": "induction",
-    "retriever": "retriever",
-    "gatherer": "gatherer",
-    "mixed": "mixed",
-}
-#: Two letters for a cell of the map, so that colour is not all there is.
-CODES = {
-    "sink": "Si",
-    "separator": "Se",
-    "previous_token": "Pr",
-    "nearby": "Ne",
-    "induction": "In",
-    "retriever": "Re",
-    "gatherer": "Ga",
-    "mixed": "Mi",
-}
-SCORE_NAMES = {
-    "sink": "sink:\nfirst token",
-    "separator": "separator:\nabove uniform",
-    "previous_token": "previous\ntoken",
-    "nearby": "nearby:\n0, 2 to 7 back",
-    "induction": "induction:\nafter a match",
-    "retriever": "retriever:\non a match",
-    "broad": "gatherer:\nentropy",
-}
 #: A label that fewer redraws of the texts agree on is drawn pale.
 CERTAIN = 0.9
 PALE = 0.28
@@ -53,10 +24,10 @@ def kinds_map(labelled: pd.DataFrame, ax: Axes) -> Axes:
         x = head.query_head + _GAP * head.kv_head
         places[head.kv_head] = [*places.get(head.kv_head, []), x]
         certain = not head.certainty < CERTAIN
-        color = to_rgba(style.KINDS[head.kind], 1 if certain else PALE)
+        color = to_rgba(KINDS[head.kind].color, 1 if certain else PALE)
         ax.add_patch(Rectangle((x - 0.47, head.layer - 0.46), 0.94, 0.92, facecolor=color, linewidth=0))
         ax.annotate(
-            CODES[head.kind],
+            KINDS[head.kind].code,
             (x, head.layer),
             ha="center",
             va="center",
@@ -85,8 +56,8 @@ def kinds_map(labelled: pd.DataFrame, ax: Axes) -> Axes:
     ax.tick_params(length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     found = labelled["kind"].value_counts()
-    handles = [Rectangle((0, 0), 1, 1, facecolor=style.KINDS[k], linewidth=0) for k in style.KINDS if k in found]
-    names = [f"{CODES[kind]}  {NAMES[kind]} ({found[kind]})" for kind in style.KINDS if kind in found]
+    handles = [Rectangle((0, 0), 1, 1, facecolor=KINDS[k].color, linewidth=0) for k in KINDS if k in found]
+    names = [f"{KINDS[kind].code}  {KINDS[kind].label} ({found[kind]})" for kind in KINDS if kind in found]
     ax.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handleheight=1.1)
     return ax
 
@@ -97,13 +68,13 @@ def score_strips(table: pd.DataFrame, ax: Axes) -> Axes:
     scores = list(dict.fromkeys(table["score"]))
     for x, score in enumerate(scores):
         of_score = table[table["score"] == score]
-        color = style.KINDS["gatherer" if score == "broad" else score]
+        color = kind_of_score(score).color
         for trained, at in ((False, x - 0.2), (True, x + 0.2)):
             dots = of_score[of_score["trained"] == trained]
             colors = [color if trained and passes else style.NULL for passes in dots["passes"]]
             ax.scatter(at + random.uniform(-0.13, 0.13, len(dots)), dots["value"], c=colors, s=13, linewidths=0)
         ax.plot([x - 0.42, x + 0.42], [of_score["threshold"].iloc[0]] * 2, color=style.INK, linewidth=1.4)
-    ax.set_xticks(range(len(scores)), [SCORE_NAMES[score] for score in scores])
+    ax.set_xticks(range(len(scores)), [kind_of_score(score).score for score in scores])
     ax.tick_params(axis="x", length=0, labelsize=8.5)
     ax.set(ylabel="score (mean over texts)", xlim=(-0.6, len(scores) - 0.4), ylim=(None, 1.03))
     return ax
@@ -124,11 +95,11 @@ def sink_sweep(table: pd.DataFrame, epsilon: float, ax: Axes) -> Axes:
 
 def kinds_over_time(counts: pd.DataFrame, ax: Axes) -> Axes:
     """Query heads of each kind at every snapshot, stacked; the last numbers at the right end."""
-    order = [kind for kind in style.KINDS if kind in counts]
+    order = [kind for kind in KINDS if kind in counts]
     ax.stackplot(
         counts.index,
         counts[order].T.to_numpy(),
-        colors=[style.KINDS[kind] for kind in order],
+        colors=[KINDS[kind].color for kind in order],
         linewidth=0,
         alpha=0.95,
     )
@@ -138,13 +109,13 @@ def kinds_over_time(counts: pd.DataFrame, ax: Axes) -> Axes:
     for (kind, n), y in zip(last, _apart(middles, 0.07 * total), strict=True):
         if n:
             ax.annotate(
-                f"{NAMES[kind]} {n}",
+                f"{KINDS[kind].label} {n}",
                 (1.0, y),
                 xycoords=("axes fraction", "data"),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
-                color=style.KINDS[kind],
+                color=KINDS[kind].color,
                 fontweight="bold",
                 fontsize=8.5,
             )
@@ -173,9 +144,9 @@ def kinds_over_seeds(counts: pd.DataFrame, ax: Axes) -> Axes:
     """Query heads of each kind, a bar per seed, every piece with its number."""
     left = np.zeros(len(counts))
     rows = np.arange(len(counts))
-    for kind in (kind for kind in style.KINDS if kind in counts):
+    for kind in (kind for kind in KINDS if kind in counts):
         n = counts[kind].to_numpy()
-        ax.barh(rows, n, left=left, color=style.KINDS[kind], height=0.78, label=NAMES[kind], linewidth=0)
+        ax.barh(rows, n, left=left, color=KINDS[kind].color, height=0.78, label=KINDS[kind].label, linewidth=0)
         for row, count, start in zip(rows, n, left, strict=True):
             if count:
                 ax.annotate(

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from civilwar.names.kinds import KINDS
 from civilwar.plots import style
-from civilwar.plots.kinds import NAMES
 
 LOSS_NAMES = {
     "loss": "loss on text (nats)",
@@ -31,24 +31,24 @@ def shuffled(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.scatter(
             dots["text"],
             dots["shuffled"],
-            color=style.KINDS[str(kind)],
+            color=KINDS[str(kind)].color,
             s=34 if named else 13,
             marker="D" if named else "o",
             linewidths=0,
             alpha=0.9,
         )
-    ax.set_title(NAMES[score])
+    ax.set_title(KINDS[score].label)
     return ax
 
 
 def kinds_key(ax: Axes, shown: Sequence[str]) -> None:
     """A legend of kinds to the right of the panel."""
     handles = [
-        mpl.lines.Line2D([], [], color=style.KINDS[k], marker="o", linestyle="", markersize=5)
-        for k in style.KINDS
+        mpl.lines.Line2D([], [], color=KINDS[k].color, marker="o", linestyle="", markersize=5)
+        for k in KINDS
         if k in shown
     ]
-    names = [NAMES[k] for k in style.KINDS if k in shown]
+    names = [KINDS[k].label for k in KINDS if k in shown]
     ax.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
 
 
@@ -73,7 +73,7 @@ def pairs(
 def golden_targets(table: pd.DataFrame, wanted: float, ax: Axes) -> Axes:
     """Golden energy where static sinks point, a line per key to the other KV heads of the layer; what the rules ask for."""
     kind = {"first": "sink", "separator": "separator"}
-    colors = [style.KINDS[kind[tokens]] for tokens in table["tokens"]]
+    colors = [KINDS[kind[tokens]].color for tokens in table["tokens"]]
     pairs(table["sinks"], table["others"], ("where static\nsinks point", "other KV heads\nof the layer"), colors, ax)
     if table.empty:
         ax.annotate("no static sink", (0.5, 1), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8.5)
@@ -107,7 +107,7 @@ def match_scores(table: pd.DataFrame, uniform: float, ax: Axes) -> Axes:
             dots = of_score[of_score["trained"] == trained]
             x = 2.3 * block + side
             labels.append((x, "after" if trained else "before"))
-            colors = [style.KINDS[score] if trained and passes else style.NULL for passes in dots["passes"]]
+            colors = [KINDS[score].color if trained and passes else style.NULL for passes in dots["passes"]]
             colors = [style.CAUSAL if trained and c == style.NULL else c for c in colors]
             jitter = x + random.uniform(-0.25, 0.25, len(dots))
             ax.scatter(jitter, dots["value"].clip(lower=1e-5), c=colors, s=15, linewidths=0, alpha=0.85)
@@ -136,7 +136,7 @@ def contrast(table: pd.DataFrame, retrievers: pd.Series, wanted: float, ax: Axes
     ax.axhline(wanted, color=style.REPORT, linestyle=":", linewidth=1.3)
     style.label_line(ax, 1.4, wanted, f"asked for: above {wanted:g}", style.REPORT)
     for x, (_, values) in enumerate(groups):
-        color = (style.NULL, style.CAUSAL, style.KINDS["retriever"])[x]
+        color = (style.NULL, style.CAUSAL, KINDS["retriever"].color)[x]
         ax.scatter(x + random.uniform(-0.2, 0.2, len(values)), values, color=color, s=15, linewidths=0, alpha=0.85)
         if len(values):
             ax.plot([x - 0.28, x + 0.28], [values.mean()] * 2, color=style.INK, linewidth=2.4)
@@ -162,7 +162,7 @@ def content(table: pd.DataFrame, ax: Axes) -> Axes:
         linewidth=0,
     )
     ax.scatter(
-        table["difference"], rows, c=[style.KINDS[k] for k in table["kind"]], s=44, zorder=3, linewidths=0, marker="D"
+        table["difference"], rows, c=[KINDS[k].color for k in table["kind"]], s=44, zorder=3, linewidths=0, marker="D"
     )
     _kind_rows(table, ax)
     ax.margins(x=0.08)
@@ -184,7 +184,7 @@ def ablation(table: pd.DataFrame, changes: pd.DataFrame, score: str, ax: Axes) -
                 ax.scatter(
                     random[score], [row + height] * len(random), color=style.NULL, s=26, marker="|", linewidths=1.5
                 )
-            color = style.KINDS[kind]
+            color = KINDS[kind].color
             face = color if mode == "mean" else "none"
             ax.scatter(own["change"], row + height, facecolor=face, edgecolor=color, s=38, zorder=3, marker="D")
     _kind_rows(order, ax)
@@ -207,7 +207,7 @@ def ablation_key(figure: Figure, n_draws: int) -> None:
 
 def _kind_rows(table: pd.DataFrame, ax: Axes) -> None:
     """A row per kind, with its number of heads."""
-    names = [f"{NAMES[kind]} ({n})" for kind, n in zip(table["kind"], table["n_heads"], strict=True)]
+    names = [f"{KINDS[kind].label} ({n})" for kind, n in zip(table["kind"], table["n_heads"], strict=True)]
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)

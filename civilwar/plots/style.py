@@ -22,40 +22,6 @@ KV_HEADS = ("#1a5fd0", "#c96a04", "#1fa572", "#aa64aa", "#0e93b8", "#c0395a", "#
 REPORT, CAUSAL, RESCALED = "#d55e00", "#1a5fd0", "#1fa572"
 #: Layers from first to last: blue to orange, all visible on white and on black.
 LAYER_ENDS = ("#2a78bd", "#8a63b3", "#cf5c83", "#d07a22")
-#: Verdicts; always beside their name, since colour alone says nothing to some readers. 3:1 on white and on the dark page.
-VERDICTS = {
-    "supported": "#1a8a5f",
-    "supported in part": "#7a8f1e",
-    "artefact": "#c96a04",
-    "not supported": "#c0395a",
-    "true by construction": "#3c7dd0",
-    "not testable here": "#8a8f98",
-    "awaiting runs": "#8a8f98",
-}
-#: Kinds of heads, always beside a name or a code: contrast of at least 3 on white and on the dark page, white letters on them
-#: likewise, and a difference of at least 20 in Lab between any two with every kind of colour vision.
-KINDS = {
-    "sink": "#ff074c",
-    "separator": "#e57504",
-    "previous_token": "#466e2d",
-    "nearby": "#009ddd",
-    "induction": "#8314ff",
-    "retriever": "#ad2d95",
-    "gatherer": "#5d57d7",
-    "mixed": "#a28e99",
-}
-#: The baseline and its controls: contrast of at least 3 on white and on the dark page, and a difference of at least 20 in Lab
-#: between any two with every kind of colour vision.
-VARIANTS = {
-    "baseline": "#1a5fd0",
-    "no_gain_decay": "#cd8309",
-    "frozen_gain": "#7f5e55",
-    "no_qk_norm": "#6f9552",
-    "adamw_only": "#f01799",
-    "pure_bf16": "#c71b20",
-    "separate_qkvo": "#0e9ebb",
-    "shuffled_rope": "#792bfc",
-}
 #: Changes from the baseline: less and more. Always beside a signed number.
 LESS, MORE = "#1a5fd0", "#d55e00"
 #: Gains: blue below 1, orange above.

@@ -26,9 +26,8 @@ def forest(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def persistence(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Agreement of the heads' order with that at the end, mean over seeds and layers, beside sign-flipped increments."""
-    by_step = table.groupby("step")[["tau", "null_mean", "null_low", "null_high"]].mean()
+def persistence(by_step: pd.DataFrame, ax: Axes) -> Axes:
+    """Agreement of the heads' order with that at the end, by step, beside sign-flipped increments."""
     ax.fill_between(by_step.index, by_step["null_low"], by_step["null_high"], color=style.NULL, alpha=0.28, linewidth=0)
     ax.plot(by_step.index, by_step["null_mean"], color=style.NULL, linestyle="--", label="random signs (95% in grey)")
     ax.plot(by_step.index, by_step["tau"], color=style.CAUSAL, marker="o", markersize=3, label="heads")
@@ -39,11 +38,10 @@ def persistence(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def one_or_two(values: pd.Series, simulated: np.ndarray, ax: Axes, unit: str) -> Axes:
-    """Layer-centred values of all heads, beside what two populations of the same spread would look like."""
+    """Layer-centred values of all heads, beside what two populations of the same spread look like."""
     spread = float(values.std())
     bins = np.linspace(-3.2 * spread, 3.2 * spread, 37).tolist()
-    two = simulated / simulated.std() * spread
-    ax.hist(two, bins=bins, density=True, color=style.NULL, alpha=0.35, label="two populations, simulated")
+    ax.hist(simulated, bins=bins, density=True, color=style.NULL, alpha=0.35, label="two populations, simulated")
     ax.hist(values, bins=bins, density=True, histtype="step", color=style.CAUSAL, linewidth=1.6, label="heads")
     ax.set(xlabel=f"{unit}, less the layer's mean", ylabel="density", yticks=[])
     return ax

@@ -1,4 +1,4 @@
-"""What a run is made of: model, training and corpus as frozen dataclasses, the presets, the variants, and their hash.
+"""What a run is made of: model, training and corpus as frozen dataclasses, the presets, and their hash.
 
 A configuration is checked when it is made, so a contradiction is reported with the field's name before anything is
 trained. Learning rates and weight decay are the same in every preset because the claims under test are about steps.
@@ -10,6 +10,8 @@ import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from civilwar.names.variants import VARIANTS
 
 QKNorm = Literal["learned", "frozen", "none"]
 RopeOrder = Literal["standard", "shuffled"]
@@ -354,18 +356,6 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
     ),
 }
 
-#: Each variant changes only the fields named here.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "baseline": {},
-    "no_gain_decay": {"gain_weight_decay": 0.0},
-    "frozen_gain": {"qk_norm": "frozen"},
-    "no_qk_norm": {"qk_norm": "none"},
-    "adamw_only": {"matrix_optimizer": "adamw"},
-    "pure_bf16": {"precision": "bf16-pure"},
-    "separate_qkvo": {"joint_qkvo": False},
-    "shuffled_rope": {"rope_order": "shuffled"},
-}
-
 
 def make_config(
     preset: str = "laptop", variant: str = "baseline", seed: int = 0, corpus: str = DEFAULT_CORPUS
@@ -377,7 +367,7 @@ def make_config(
     _require(isinstance(preset, str) and preset in PRESETS, "preset", preset, "one of " + ", ".join(PRESETS))
     _require(isinstance(variant, str) and variant in VARIANTS, "variant", variant, "one of " + ", ".join(VARIANTS))
     model, train, probe = PRESETS[preset]
-    changes = VARIANTS[variant]
+    changes = VARIANTS[variant].changes
     model_fields = {f.name for f in dataclasses.fields(ModelConfig)}
     model = dataclasses.replace(model, **{k: v for k, v in changes.items() if k in model_fields})
     train = dataclasses.replace(train, **{k: v for k, v in changes.items() if k not in model_fields})

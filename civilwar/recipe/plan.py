@@ -4,7 +4,8 @@ The verdicts take the baseline with eight fresh seeds and every control with fou
 exploratory.
 """
 
-from civilwar.recipe.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig, make_config
 
 #: Preset of the run that every page of the published book shows, seed 0 of the baseline: the report's own scale.
 SHOWN = "paper"

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe import plan
-from civilwar.recipe.config import DEFAULT_CORPUS, VARIANTS, RunConfig, make_config
+from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig, make_config
 from civilwar.runs.reader import Run, check_same_config, find_run
 
 

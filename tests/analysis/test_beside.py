@@ -55,13 +55,6 @@ def test_our_numbers_by_the_report_s_definitions(run: Run) -> None:
     assert row(table, "entropy of all KV heads")["ours"] == "3.2 to 4.0"
 
 
-def test_the_loud_heads_have_a_sentence_even_where_there_are_none(run: Run) -> None:
-    heads = beside.final_heads(run).assign(entropy=2.0)
-    heads.loc[heads["norm"] > 11, "entropy"] = 1.25
-    assert beside.loud_statement(heads) == "Here the attention of the loud ones has 1.2 to 1.2 nats."
-    assert beside.loud_statement(heads.assign(norm=11.0)) == "Here no head is that loud."
-
-
 def test_beside_them_stand_nulls_and_better_measures(run: Run) -> None:
     table = beside.table(run)
     decay = float(divergence.decay_only(run.config, np.array(17)))

@@ -13,8 +13,9 @@ from synthetic import Truth, keys_like, make_synthetic_config, probe_description
 
 from civilwar.analysis import controls, divergence, focus
 from civilwar.files import write_json
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe import rope
-from civilwar.recipe.config import VARIANTS, RunConfig
+from civilwar.recipe.config import RunConfig
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
 from civilwar.runs.recording import slim
@@ -29,11 +30,10 @@ SEEDS = {
     "no_qk_norm": (1,),
     "shuffled_rope": (2, 3),
 }
-NAMES = {variant: variant for variant in VARIANTS}
 
 
 def config_of(variant: str, seed: int) -> RunConfig:
-    return dataclasses.replace(make_synthetic_config(16, STEPS, seed, **VARIANTS[variant]), variant=variant)
+    return dataclasses.replace(make_synthetic_config(16, STEPS, seed, **VARIANTS[variant].changes), variant=variant)
 
 
 def depth(seed: int) -> float:
@@ -215,7 +215,7 @@ def test_one_seed_has_a_change_but_no_interval(changes: pd.DataFrame) -> None:
     assert row["n"] == 1
     assert math.isnan(row["low"])
     assert math.isnan(row["high"])
-    assert not controls.clear(changes[changes["variant"] == "no_qk_norm"]).any()
+    assert not changes[changes["variant"] == "no_qk_norm"]["clear"].any()
 
 
 @pytest.mark.parametrize(
@@ -242,44 +242,11 @@ def test_side_by_side_is_a_column_a_variant_and_a_row_a_phenomenon(outcomes: pd.
     assert table.set_index("phenomenon")["baseline"]["loss"] == pytest.approx(of_loss["value"].mean())
 
 
-def test_falls_are_said_of_a_run_and_of_what_stands_beside_it(sweep: Sweep) -> None:
-    shown = sweep.baseline[1]
-    beside = Sweep({variant: {2: runs[2]} for variant, runs in sweep.runs.items() if 2 in runs}, ())
-    said = controls.falls_statement(shown, beside, NAMES)
-    fell = f"{depth(2) * 4 / 3:.2f}"
-    assert said == (
-        f"its norms first fall by {fell} on average over layers, those of other variants by "
-        f"0.00 (no_gain_decay), 0.00 (frozen_gain), {fell} (shuffled_rope)"
-    )
-    alone = controls.falls_statement(shown, Sweep({"baseline": {2: shown}}, ()), NAMES)
-    assert alone == f"its norms first fall by {fell} on average over layers; no other variant is there"
-
-
 def test_a_baseline_without_spread_is_no_unit(outcomes: pd.DataFrame) -> None:
     alike = outcomes.assign(value=np.where(outcomes["variant"] == "baseline", 1.0, 2.0))
     assert controls.changes(alike)["deviations"].isna().all()
     single = outcomes[(outcomes["variant"] != "baseline") | (outcomes["seed"] == 1)]
     assert controls.changes(single)["deviations"].isna().all()
-
-
-def test_attribution_names_only_knobs_clear_of_0(changes: pd.DataFrame) -> None:
-    table = controls.attribution(changes, NAMES).set_index("phenomenon")
-    assert list(table.index) == list(controls.PHENOMENA)
-    # the larger change first
-    assert table["lowered by"]["fall"] in ("no_gain_decay, frozen_gain", "frozen_gain, no_gain_decay")
-    assert table["raised by"]["fall"] == "–"
-    assert table["raised by"]["loss"] == "shuffled_rope, frozen_gain, no_gain_decay"
-    assert table["undefined in"]["frequency"] == "frozen_gain, no_qk_norm"
-    assert table["undefined in"]["loss"] == "–"
-
-
-def test_the_wide_table_says_changes_in_words(changes: pd.DataFrame) -> None:
-    table = controls.wide(changes).set_index("phenomenon")
-    assert list(table.index) == list(controls.PHENOMENA)
-    assert list(table.columns) == [variant for variant in SEEDS if variant != "baseline"]
-    assert table["no_qk_norm"]["loss"] == "+0.300"
-    assert table["frozen_gain"]["focus"] == "–"
-    assert table["no_gain_decay"]["fall"].startswith("\N{MINUS SIGN}0.69 ± 0.0")
 
 
 def test_summary_counts_what_has_an_interval(outcomes: pd.DataFrame, changes: pd.DataFrame) -> None:
@@ -288,7 +255,7 @@ def test_summary_counts_what_has_an_interval(outcomes: pd.DataFrame, changes: pd
     assert numbers["controls_seeds_min"] == 1
     assert numbers["controls_n_changes"] == 3 * len(controls.PHENOMENA) - 4
     assert numbers["controls_by_chance"] == pytest.approx(0.05 * numbers["controls_n_changes"])
-    assert numbers["controls_n_clear"] == controls.clear(changes).sum()
+    assert numbers["controls_n_clear"] == changes["clear"].sum()
     assert numbers["controls_fall_baseline"] == pytest.approx(depth(2) * 4 / 3, rel=1e-4)
     assert numbers["controls_fall_no_gain_decay"] == pytest.approx(0, abs=1e-5)
     assert math.isnan(numbers["controls_fall_pure_bf16"])
@@ -310,20 +277,9 @@ def test_without_runs_everything_is_empty_and_said() -> None:
     assert controls.of_measure(curves, "norm").empty
     assert controls.decay_only(EMPTY).empty
     assert controls.focus_null(EMPTY).empty
-    assert not controls.clear(changes).any()
     numbers = controls.summary(outcomes, changes, math.nan)
     assert numbers["controls_baseline_seeds"] == numbers["controls_seeds_min"] == numbers["controls_n_changes"] == 0
     assert math.isnan(numbers["controls_fall_baseline"])
-
-
-def test_lacking_says_what_is_needed(sweep: Sweep) -> None:
-    assert controls.lacking(sweep) == ""
-    assert controls.lacking(sweep, ["baseline", "shuffled_rope"], 3) == ""
-    assert "at least 4 of the baseline (recorded: 3)" in controls.lacking(sweep, baseline_seeds=4)
-    assert "one of pure_bf16" in controls.lacking(sweep, ["pure_bf16"])
-    assert "at least 1 of the baseline (recorded: 0)" in controls.lacking(EMPTY)
-    unpaired = Sweep({"baseline": {1: sweep.baseline[0]}, "shuffled_rope": sweep.runs["shuffled_rope"]}, ())
-    assert "the baseline's of the same seed" in controls.lacking(unpaired)
 
 
 def test_a_slim_recording_gives_the_same(sweep: Sweep, outcomes: pd.DataFrame, tmp_path: Path) -> None:

@@ -77,13 +77,24 @@ def test_frequency_trend_recovers_a_planted_sign_through_the_runs_own_ranks(
     # 95% of Spearman's coefficient over 32 pairs: about 1.96 / sqrt(31)
     assert trend["null_high"].to_numpy() == pytest.approx(np.full(3, 0.352), abs=0.07)
     assert trend["null_low"].to_numpy() == pytest.approx(np.full(3, -0.352), abs=0.07)
-    profile = gains.frequency_profile(run)
+    profile = gains.pair_gains(run)
     assert len(profile) == 3 * 32
     by_rank = profile.sort_values("rank").groupby("layer")["gain"]
     assert (sign * by_rank.diff().dropna() > 0).all()
     # the same gains read in index order say something else when frequencies are shuffled
     by_index = stats.spearmanr(np.arange(64), final[0]).statistic
     assert (abs(by_index) > 0.9) == (rope_order == "standard")
+
+
+def test_the_gain_of_a_pair_is_the_root_mean_square_of_its_two(tmp_path: Path) -> None:
+    config = make_synthetic_config(steps=4, seed=5, rope_order="shuffled")
+    run = with_final_gain(tmp_path / "run", config, np.tile([1.0, 7.0], (3, 8)))
+    pairs = gains.pair_gains(run)
+    assert list(pairs.columns) == ["layer", "pair", "rank", "wavelength", "gain"]
+    assert pairs["gain"].to_numpy() == pytest.approx(np.full(3 * 8, 5.0))
+    # a turn of the pair moves its energy between the two and leaves the sum
+    places = pairs[pairs["layer"] == 2].set_index("pair")["rank"]
+    assert places.tolist() == rope.pair_ranks(config.model, config.seed)[2].tolist()
 
 
 def test_heat_orders_rows_by_index_or_by_frequency(tmp_path: Path) -> None:

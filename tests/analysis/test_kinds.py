@@ -149,8 +149,6 @@ def test_fewer_than_two_seeds_have_no_agreement() -> None:
     for table in (kinds.labels_over_seeds([]), some_labels(0, 1)):
         numbers = kinds.agreement(table, group=2)
         assert math.isnan(numbers["same"])
-        assert "Fewer than two" in kinds.of_seeds(numbers)
-    assert "3 seeds" in kinds.of_seeds(kinds.agreement(some_labels(0, 3), 2, draws=19))
 
 
 def test_labels_over_seeds_are_those_of_each_run(run: Run) -> None:
@@ -169,15 +167,13 @@ def test_heads_are_dealt_in_their_kv_groups() -> None:
     assert often == pytest.approx(np.full((8, 8), 1 / 8), abs=0.05)
 
 
-# ---------------------------------------------------------------- in words
+# ---------------------------------------------------------------- for the prose
 
 
 def test_summary_speaks_of_what_is_there(run: Run) -> None:
     labelled = taxonomy.labels(run, draws=9)
     persistent = kinds.persistence(kinds.labels_over_time(run))
-    agreed = kinds.agreement(kinds.labels_over_seeds([run]), 2)
-    numbers = kinds.summary(run, labelled, persistent, agreed)
-    assert numbers["kinds_counted"] == "19 mixed, 2 separator, 1 sink, 1 induction, 1 retriever"
+    numbers = kinds.summary(run, labelled, persistent)
     assert numbers["n_query_heads"] == 24
     assert numbers["n_sink_heads"] == 1
     assert numbers["largest_sink_alpha"] == pytest.approx(0.8)

@@ -257,8 +257,7 @@ def test_ablation_is_a_change_beside_random_heads(tmp_path: Path) -> None:
     assert not by_kind.loc[("separator", "zero", "loss")]["beyond"]
     assert by_kind.loc[("separator", "zero", "loss")]["shared"] == pytest.approx(2 / 8)
     assert by_kind.loc[("mixed", "mean", "loss")]["shared"] == pytest.approx((2 * 7 * 7 + 5 * 5) / 8 / 19)
-    text = roles.of_ablation(by_kind.reset_index())
-    assert text == "1 sink head, +0.50 nats; as many random heads of the same layers, +0.20"
+    assert roles.costliest(by_kind.reset_index())["kind"] == "sink"
 
 
 def test_a_kind_that_fills_its_layers_is_not_compared(tmp_path: Path) -> None:
@@ -274,27 +273,13 @@ def test_a_kind_that_fills_its_layers_is_not_compared(tmp_path: Path) -> None:
     assert (by_kind["n_draws"] == 0).all()
     assert (by_kind["shared"] == 1).all()
     assert by_kind[by_kind["score"] == "loss"]["change"].tolist() == [0.5, 0.5]
-    assert "no comparison" in roles.of_ablation(by_kind)
 
 
-# ---------------------------------------------------------------- in words
+# ---------------------------------------------------------------- for the prose
 
 
-def test_summary_speaks_of_what_is_there(run: Run) -> None:
-    numbers = roles.summary(run, roles.ablation_by_kind(run, taxonomy.labels(run, draws=0)))
+def test_summary_counts_what_is_there(run: Run) -> None:
+    numbers = roles.summary(run)
     assert numbers["n_retrievers"] == 2
-    own, less = roles.golden_energy_of_sinks(run), roles.golden_energy_sinks_less_others(run)
-    words = str(numbers["golden_energy_in_words"])
-    assert f"{own:.2f} times" in words
-    assert f"{abs(less):.2f} {'more' if less > 0 else 'less'} than the other KV heads" in words
-
-
-def test_golden_energy_in_words_where_there_is_nothing_to_measure(tmp_path: Path) -> None:
-    config = make_synthetic_config(n_layers=LAYERS, steps=STEPS, d_head=D_HEAD)
-    plain = write_run(tmp_path / "plain", config, Truth(gain=golden_gain()))
-    assert roles.of_golden_energy(plain).startswith("There is no static sink")
-    flat = write_run(tmp_path / "flat", config)
-    assert "undefined" in roles.of_golden_energy(flat)
-    every = heads(config, 0.2, **{f"at_2_{head}": 0.9 for head in (0, 2, 4, 6)})
-    full = write_run(tmp_path / "full", config, Truth(gain=golden_gain(), separator_mass=every))
-    assert "nothing to compare" in roles.of_golden_energy(full)
+    assert numbers["contrast_of_all"] == roles.contrast_of_all(run)
+    assert numbers["ablation_draws"] == run.config.probe.random_draws

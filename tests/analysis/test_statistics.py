@@ -1,6 +1,7 @@
 """The shared statistics, against scipy, brute force and curves with known bends."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,11 @@ from civilwar.analysis.statistics import (
     bootstrap_interval,
     first_lasting,
     generator,
+    one_sided_t,
+    over_seeds,
     permutation_p,
     spearman,
-    t_half_width,
+    t_interval,
 )
 
 
@@ -125,10 +128,39 @@ def test_generators_depend_on_their_key_alone() -> None:
     assert generator(1, 2).integers(1 << 40, size=4).tolist() != generator(1, 3).integers(1 << 40, size=4).tolist()
 
 
-def test_half_width_is_student_s_for_numbers_and_columns() -> None:
-    low, high = stats.t.interval(0.95, 3, loc=0, scale=1.5 / 2)
-    assert t_half_width(1.5, 4) == pytest.approx(high)
-    assert -t_half_width(1.5, 4) == pytest.approx(low)
-    column = t_half_width(pd.Series([1.5, 1.5]), pd.Series([4, 1]))
-    assert column[0] == pytest.approx(high)
-    assert math.isnan(column[1])
+SEEDS = np.random.default_rng(0).normal(3, 2, (50, 8))
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_interval_is_student_s_formula(level: float) -> None:
+    for values in (SEEDS[0, :2], *SEEDS):
+        n = len(values)
+        half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)
+        assert t_interval(values, level) == pytest.approx(
+            (values.mean() - half, values.mean() + half), rel=0, abs=1e-12
+        )
+
+
+def test_an_interval_takes_two_seeds_and_has_no_width_without_a_spread() -> None:
+    assert all(math.isnan(end) for values in ([], [3.0], [3.0, math.nan]) for end in t_interval(values))
+    assert t_interval([3.0, math.nan, 3.0]) == (3.0, 3.0)
+    assert t_interval([1.0, 1.0 + 1e-13]) == pytest.approx((1.0, 1.0))
+
+
+@pytest.mark.parametrize(("side", "sign"), [("above", 1), ("below", -1)])
+def test_a_one_sided_p_is_student_s_formula(side: Literal["above", "below"], sign: int) -> None:
+    for values in SEEDS:
+        t = sign * (values.mean() - 2.5) / (values.std(ddof=1) / math.sqrt(len(values)))
+        expected = stats.t.sf(t, len(values) - 1)
+        assert one_sided_t(values, 2.5, side) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_over_seeds_is_a_row_a_group_and_leaves_out_what_is_undefined() -> None:
+    table = pd.DataFrame({"group": list("aaabbc"), "value": [1.0, 2.0, 4.0, 5.0, math.nan, math.nan]})
+    found = over_seeds(table.groupby("group")["value"])
+    assert list(found.columns) == ["mean", "low", "high", "n"]
+    assert found.loc["a", ["low", "high"]].tolist() == pytest.approx(t_interval([1.0, 2.0, 4.0]))
+    assert found["n"].tolist() == [3, 1, 0]
+    assert found["low"].isna().tolist() == [False, True, True]
+    assert found["mean"].isna().tolist() == [False, False, True]
+    assert over_seeds(table[:0].groupby("group")["value"]).empty

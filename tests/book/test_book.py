@@ -15,7 +15,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from civilwar import paths
-from civilwar.recipe.config import PRESETS, VARIANTS
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import PRESETS
 
 # one worker builds the book, for these tests and for test_browser
 pytestmark = pytest.mark.xdist_group("book")

@@ -43,7 +43,7 @@ def payload(run: Run) -> Payload:
 
 
 def test_every_measure_is_there_with_its_null(payload: Payload) -> None:
-    assert [entry["key"] for entry in payload.meta["measures"]] == [measure.key for measure in MEASURES]
+    assert [entry["key"] for entry in payload.meta["measures"]] == list(MEASURES)
     assert payload.meta["default"] == DEFAULT
     _, arrays = unpack(payload.core)
     assert arrays["wavelength"] == pytest.approx(payload.arrays["wavelength"], rel=1e-6)

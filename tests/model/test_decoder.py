@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from civilwar.measure.hooks import QueriesKeys, watch_queries_keys
 from civilwar.model.decoder import NORM_EPS, Attention, Decoder, Rope
 from civilwar.model.loss import next_token_loss
-from civilwar.recipe.config import PRESETS, VARIANTS, ModelConfig, make_config
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import PRESETS, ModelConfig, make_config
 from civilwar.recipe.rope import standard_frequencies
 
 # axes of different sizes, so that a mixed-up one does not fit

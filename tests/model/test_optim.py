@@ -9,7 +9,8 @@ from torch import nn
 
 from civilwar.model.decoder import Decoder
 from civilwar.model.optim import make_optimizers, parameter_groups
-from civilwar.recipe.config import VARIANTS, TrainConfig, make_config
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import TrainConfig, make_config
 
 
 def made(variant: str) -> tuple[Decoder, TrainConfig, list[torch.optim.Optimizer]]:

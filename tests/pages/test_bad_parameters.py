@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from civilwar.names.variants import VARIANTS
 from civilwar.pages import door as notebook
 from civilwar.pages.publish import phase_notebooks
-from civilwar.recipe.config import PRESETS, VARIANTS, ConfigError
+from civilwar.recipe.config import PRESETS, ConfigError
 
 SOURCES = phase_notebooks()
 PARAMETERS = ["run", "preset", "variant", "seed", "corpus", "device"]

@@ -15,8 +15,9 @@ from bs4 import BeautifulSoup
 from synthetic import make_synthetic_config, write_run
 
 from civilwar.errors import RunError, RunMismatch
+from civilwar.names.variants import VARIANTS
 from civilwar.pages import door as notebook
-from civilwar.recipe.config import PRESETS, VARIANTS
+from civilwar.recipe.config import PRESETS
 from civilwar.runs.reader import Run
 
 

@@ -21,6 +21,9 @@ from synthetic import Truth, ablation_table, keys_like, make_synthetic_config, w
 
 from civilwar.analysis import capacity, controls, divergence, focus, gain, kinds, rank, roles, taxonomy
 from civilwar.inspector import bundle
+from civilwar.names.kinds import KINDS, kind_of_score
+from civilwar.names.variants import LABELS, VARIANTS
+from civilwar.names.verdicts import PENDING, VERDICTS, color_of
 from civilwar.pages import door as notebook
 from civilwar.plots import capacity as draw_capacity
 from civilwar.plots import controls as draw_controls
@@ -31,11 +34,12 @@ from civilwar.plots import kinds as draw_kinds
 from civilwar.plots import rank as draw_rank
 from civilwar.plots import roles as draw_roles
 from civilwar.plots import style
-from civilwar.recipe.config import VARIANTS
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
 
 LAST = 40
+KIND_COLORS, VARIANT_COLORS = (tuple(record.color for record in names.values()) for names in (KINDS, VARIANTS))
+VERDICT_COLORS = [color_of(label) for label in (*VERDICTS, PENDING.label)]
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +124,7 @@ def draw_by_layer(run: Run, ax: Axes) -> object:
 
 
 def draw_profile(run: Run, ax: Axes) -> object:
-    return draw_gain.frequency_profile(gain.frequency_profile(run), 64, ax)
+    return draw_gain.frequency_profile(gain.pair_gains(run), 64, ax)
 
 
 def draw_settling(run: Run, ax: Axes) -> object:
@@ -216,7 +220,8 @@ def draw_control_focus(run: Run, ax: Axes) -> object:
 
 
 def draw_control_frequency(run: Run, ax: Axes) -> object:
-    return draw_controls.profile(controls.gain_profiles(small_sweep(run), "shuffled_rope"), "rank", ax)
+    profiles = controls.gain_profiles(small_sweep(run), "shuffled_rope")
+    return draw_controls.profile(profiles, controls.mean_profile(profiles, "rank"), "rank", ax)
 
 
 def control_changes(sizes: dict[str, float] | None = None) -> pd.DataFrame:
@@ -224,7 +229,7 @@ def control_changes(sizes: dict[str, float] | None = None) -> pd.DataFrame:
     sizes = sizes or {"fall": -12.0, "norm": 5.0, "loss": 1.0}
     rows = [
         {"variant": variant, "phenomenon": p, "change": d / 10, "low": d / 10 - 0.2, "high": d / 10 + 0.2, "n": 4}
-        | {"baseline": 1.0, "deviations": d}
+        | {"baseline": 1.0, "deviations": d, "clear": abs(d) > 2}
         for variant in ("no_gain_decay", "shuffled_rope", "frozen_gain")
         for p in controls.PHENOMENA
         for d in [np.nan if variant == "frozen_gain" and p != "loss" else sizes.get(p, 0.0)]
@@ -235,7 +240,7 @@ def control_changes(sizes: dict[str, float] | None = None) -> pd.DataFrame:
 def draw_loss_over_time(run: Run, ax: Axes) -> object:
     # the same run twice would pair four times
     curves = controls.curves(small_sweep(run)).drop_duplicates()
-    return draw_controls.loss_over_time(controls.less_baseline(curves, "loss"), ax)
+    return draw_controls.loss_over_time(controls.mean_and_range(controls.less_baseline(curves, "loss")), ax)
 
 
 def draw_loss_changes(run: Run, ax: Axes) -> object:
@@ -380,9 +385,9 @@ def test_the_map_says_every_kind_in_letters_and_color(run: Run) -> None:
     cells = {cell.get_xy(): to_rgba(cell.get_facecolor()) for cell in ax.patches if isinstance(cell, Rectangle)}
     letters = [text for text in ax.texts if not text.get_text().startswith("KV")]
     assert len(cells) == len(letters) == len(labelled)
-    assert [text.get_text() for text in letters] == [draw_kinds.CODES[kind] for kind in labelled["kind"]]
+    assert [text.get_text() for text in letters] == [KINDS[kind].code for kind in labelled["kind"]]
     colors = [
-        to_rgba(style.KINDS[kind], 1 if sure == 1 else draw_kinds.PALE)
+        to_rgba(KINDS[kind].color, 1 if sure == 1 else draw_kinds.PALE)
         for kind, sure in labelled[["kind", "certainty"]].to_numpy()
     ]
     assert list(cells.values()) == colors
@@ -395,19 +400,18 @@ def test_the_map_says_every_kind_in_letters_and_color(run: Run) -> None:
 
 
 def test_every_kind_and_score_has_a_name_and_a_color() -> None:
-    assert set(style.KINDS) == set(draw_kinds.NAMES) == set(draw_kinds.CODES) == set(taxonomy.KINDS)
-    assert len({*draw_kinds.CODES.values()}) == len({*style.KINDS.values()}) == len(taxonomy.KINDS)
-    assert set(draw_kinds.SCORE_NAMES) == {*taxonomy.FOCUSED, "broad"}
+    assert list(KINDS) == list(taxonomy.KINDS)
+    assert all(kind_of_score(score).score for score in (*taxonomy.FOCUSED, "broad"))
     assert set(draw_roles.LOSS_NAMES) == set(roles.LOSSES)
 
 
 def test_a_kind_has_the_same_color_in_every_figure(run: Run) -> None:
-    present = {to_hex(style.KINDS[kind]) for kind in taxonomy.labels(run, draws=0)["kind"]}
+    present = {to_hex(KINDS[kind].color) for kind in taxonomy.labels(run, draws=0)["kind"]}
     assert len(present) > 2
     _, axes = plt.subplots(1, 4)
     for draw, ax in zip((draw_kinds_over_seeds, draw_kinds_over_time, draw_shuffled, draw_ablation), axes, strict=True):
         draw(run, ax)
-        of_kinds = visible_colors(ax) & {*style.KINDS.values()}
+        of_kinds = visible_colors(ax) & {kind.color for kind in KINDS.values()}
         assert of_kinds
         # other kinds occur only where earlier steps are shown, or where another table says so
         assert draw in (draw_kinds_over_time, draw_ablation) or of_kinds == present
@@ -425,8 +429,6 @@ def test_a_kind_that_fills_its_layers_is_said_to_have_no_comparison(tmp_path: Pa
 
 
 def test_every_variant_and_phenomenon_has_a_name_and_a_color() -> None:
-    assert list(style.VARIANTS) == list(draw_controls.NAMES) == list(VARIANTS)
-    assert len({*style.VARIANTS.values()}) == len({*draw_controls.NAMES.values()}) == len(VARIANTS)
     assert list(draw_controls.PHENOMENON_NAMES) == list(controls.PHENOMENA)
     assert set(draw_controls.MEASURE_NAMES) == set(controls.MEASURES)
     assert set(draw_capacity.NAMES) == set(draw_capacity.LOOKS) == set(capacity.ORIGIN)
@@ -438,8 +440,8 @@ def test_a_variant_has_the_same_color_in_every_figure(run: Run) -> None:
         draw(run, ax)
         by_name = {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
         for variant in ("baseline", "no_gain_decay", "shuffled_rope"):
-            assert by_name[draw_controls.NAMES[variant]] == style.VARIANTS[variant]
-    assert style.VARIANTS["shuffled_rope"] in {label.get_color() for label in axes[0].texts}
+            assert by_name[LABELS[variant]] == VARIANTS[variant].color
+    assert VARIANTS["shuffled_rope"].color in {label.get_color() for label in axes[0].texts}
 
 
 def test_names_at_the_lines_ends_do_not_overlap_and_keep_their_order() -> None:
@@ -449,7 +451,7 @@ def test_names_at_the_lines_ends_do_not_overlap_and_keep_their_order() -> None:
     ax.set_ylim(0, 4)
     draw_controls.name_lines(table, ax, gap=0.1)
     places = [text.xy[1] for text in ax.texts]
-    assert [text.get_text() for text in ax.texts] == [draw_controls.NAMES[variant] for variant in ends]
+    assert [text.get_text() for text in ax.texts] == [LABELS[variant] for variant in ends]
     assert np.diff(places).min() >= 0.1 - 1e-9
     assert places[0] < 0.25 < places[2]
 
@@ -476,8 +478,8 @@ def test_the_loss_of_a_control_has_a_dot_per_seed_and_its_color(run: Run) -> Non
     _, ax = plt.subplots()
     draw_loss_changes(run, ax)
     names = [label.get_text() for label in ax.get_yticklabels()]
-    at = names.index(draw_controls.NAMES["no_gain_decay"])
-    assert ax.get_yticklabels()[at].get_color() == style.VARIANTS["no_gain_decay"]
+    at = names.index(LABELS["no_gain_decay"])
+    assert ax.get_yticklabels()[at].get_color() == VARIANTS["no_gain_decay"].color
     dots = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
     assert sorted(dots.tolist()) == [[0.1, at], [0.2, at]]
 
@@ -573,7 +575,7 @@ def test_what_the_inspector_s_style_paints_stands_out_too(background: str) -> No
 
 @pytest.mark.parametrize("background", [WHITE, DARK])
 def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
-    colors = {*style.KV_HEADS, *style.KINDS.values(), *style.VARIANTS.values(), style.LESS, style.MORE}
+    colors = {*style.KV_HEADS, *KIND_COLORS, *VARIANT_COLORS, *VERDICT_COLORS, style.LESS, style.MORE}
     colors |= {style.REPORT, style.CAUSAL, style.RESCALED, style.NULL}
     colors |= {to_hex(color) for n in (6, 22) for color in style.layer_colors(n)}
     pale = {color: round(contrast(color, background), 2) for color in colors if contrast(color, background) < 3}
@@ -588,8 +590,8 @@ def test_lines_stand_out_from_both_backgrounds(background: str) -> None:
         style.KV_HEADS[:4],
         (style.REPORT, style.CAUSAL, style.RESCALED),
         style.LAYER_ENDS[:: len(style.LAYER_ENDS) - 1],
-        tuple(style.KINDS.values()),
-        tuple(style.VARIANTS.values()),
+        KIND_COLORS,
+        VARIANT_COLORS,
         (style.LESS, style.MORE),
     ],
 )

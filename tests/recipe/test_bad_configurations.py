@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.errors import RunDamaged
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import (
     LARGEST_INT,
-    VARIANTS,
     ConfigError,
     ModelConfig,
     ProbeConfig,

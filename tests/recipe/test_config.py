@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import (
     PRESETS,
-    VARIANTS,
     ConfigError,
     ModelConfig,
     ProbeConfig,
@@ -113,10 +113,10 @@ def test_rates_and_decay_are_the_report_s_in_every_preset() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_variant_changes_only_the_fields_it_names(preset: str) -> None:
     baseline = flat(make_config(preset))
-    for variant, fields in VARIANTS.items():
+    for variant, record in VARIANTS.items():
         other = flat(make_config(preset, variant))
         differing = {key.rpartition(".")[2] for key in baseline if baseline[key] != other[key]}
-        assert differing == set(fields) | ({"variant"} if variant != "baseline" else set())
+        assert differing == set(record.changes) | ({"variant"} if variant != "baseline" else set())
 
 
 def test_the_variants_asked_for_are_there() -> None:

@@ -24,7 +24,8 @@ from safetensors.torch import load_file as load_tensors
 from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.errors import RunDamaged, RunError, RunMismatch
 from civilwar.files import sha256
-from civilwar.recipe.config import VARIANTS, RunConfig, make_config
+from civilwar.names.variants import VARIANTS
+from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.reader import Run, open_run
 from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
 from civilwar.training import loop as training

@@ -13,8 +13,9 @@ from synthetic import make_synthetic_config, write_run
 from civilwar import paths
 from civilwar.errors import RunMismatch
 from civilwar.files import sha256
+from civilwar.names.variants import VARIANTS
 from civilwar.recipe import plan
-from civilwar.recipe.config import VARIANTS, RunConfig, make_config
+from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs import collection
 from civilwar.runs.collection import open_sweep, open_variants
 from civilwar.runs.manifest import read_manifest, write_manifest
