@@ -47,13 +47,11 @@ def direction_sum(x: Float[Tensor, "*batch tokens d_head"]) -> Float[Tensor, "*b
     return ((1 / vector_norm(x))[..., None, :] @ x)[..., 0, :]
 
 
-def mean_pairwise_cosine(x: Float[Tensor, "*batch tokens d_head"]) -> Float[Tensor, "*batch"]:
-    """Mean cosine between two different vectors. Range [-1 / (n - 1), 1]; NaN for a single vector."""
-    return cosine_of_direction_sum(direction_sum(x), x.shape[-2])
-
-
 def cosine_of_direction_sum(total: Float[Tensor, "*batch d_head"], n: int) -> Float[Tensor, "*batch"]:
-    """`mean_pairwise_cosine` of n vectors from their `direction_sum`: (|sum_t u_t|^2 - n) / (n (n - 1))."""
+    """Mean cosine between two different vectors of n, from their `direction_sum`: (|sum_t u_t|^2 - n) / (n (n - 1)).
+
+    Range [-1 / (n - 1), 1]; NaN for a single vector.
+    """
     squared = total.square().sum(-1)
     return (squared - n) / (n * (n - 1)) if n > 1 else torch.full_like(squared, math.nan)
 
@@ -143,14 +141,10 @@ def largest_weight(attention: Float[Tensor, "*batch query key"]) -> Float[Tensor
     return attention.amax(-1)
 
 
-def top_logit(logits: Float[Tensor, "*batch query key"], first_query: int = 0) -> Float[Tensor, "*batch query"]:
-    """max over visible keys of q_i . k_j / sqrt(d_head), of each query."""
-    mask = causal_mask(first_query, logits.shape[-2], logits.shape[-1], logits.device)
-    return logits.masked_fill(~mask, -torch.inf).amax(-1)
-
-
 def top_logit_spread(top_logits: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch"]:
-    """Standard deviation over queries of the top logit: how much a head's best match depends on who asks.
+    """Standard deviation over queries of the top logit, max over visible keys of q_i . k_j / sqrt(d_head).
+
+    It tells how much a head's best match depends on which query asks.
 
     Only the second half of the queries counts, since the largest of i random logits grows with i.
     """
@@ -245,10 +239,3 @@ def report_entropy(
     """
     logits = attention_logits(queries[..., :n_tokens, :], keys[..., :n_tokens, :])
     return attention_entropy(logits.softmax(-1)).mean(-1)
-
-
-def rescale_keys(
-    keys: Float[Tensor, "*batch kv_head pos d_head"], norm: Float[Tensor, "*batch"]
-) -> Float[Tensor, "*batch kv_head pos d_head"]:
-    """Every key turned to length ``norm`` (the layer's mean): what the directions alone would make of attention."""
-    return keys * (norm[..., None, None] / vector_norm(keys))[..., None]

@@ -20,8 +20,8 @@ class Variant:
     label: str
     """In figures and tables."""
     color: str
-    """#rrggbb. A test asks for a contrast of at least 3 on the white and on the dark page, and for a difference of at least 20
-    in Lab from every other variant with every kind of colour vision."""
+    """#rrggbb. A test asks for a contrast of at least 3 on the white and on the dark page, and for a difference from every
+    other variant with every kind of colour vision: at least 20 in Lab, and 15 where there are more than eight."""
     says: str
     """What is changed, as a noun phrase."""
     changes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

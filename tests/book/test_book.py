@@ -15,7 +15,6 @@ import pytest
 from bs4 import BeautifulSoup
 
 from civilwar import paths
-from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import PRESETS
 
 # one worker builds the book, for these tests and for test_browser
@@ -197,5 +196,9 @@ def test_methods_lists_the_presets_as_they_are() -> None:
     assert rows("| Preset |") == expected
 
 
-def test_methods_lists_the_variants() -> None:
-    assert [row[0] for row in rows("| Variant |")] == list(VARIANTS)
+@pytest.mark.parametrize(
+    ("page", "wanted"), [("methods", ("variants", "kinds", "verdicts")), ("glossary", ("measures",))]
+)
+def test_names_are_listed_from_their_records(page: str, wanted: tuple[str, ...]) -> None:
+    text = (paths.repository() / "book" / f"{page}.md").read_text(encoding="utf-8")
+    assert re.findall(r"^```\{names\} (\w+)$", text, re.MULTILINE) == list(wanted)

@@ -46,7 +46,6 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "energy": lambda: (normal(BATCH, POS, HEAD),),
     "coordinate_participation_ratio": lambda: (normal(BATCH, POS, HEAD),),
     "direction_sum": lambda: (normal(KV, POS, HEAD),),
-    "mean_pairwise_cosine": lambda: (normal(KV, POS, HEAD),),
     "cosine_of_direction_sum": lambda: (normal(KV, HEAD), POS),
     "covariance_spectrum": lambda: (normal(KV, POS, HEAD),),
     "participation_ratio": lambda: (normal(KV, HEAD).square(),),
@@ -58,7 +57,6 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "attention_entropy": lambda: (attention(BATCH, KV),),
     "normalise_entropy": lambda: (normal(KV, POS).square(), 4),
     "largest_weight": lambda: (attention(BATCH, KV),),
-    "top_logit": lambda: (normal(BATCH, KV, 5, POS), 8),
     "top_logit_spread": lambda: (normal(KV, POS),),
     "attention_mass": lambda: (attention(BATCH, KV), torch.arange(POS) % 3 == 0),
     "attention_at": lambda: (attention(BATCH, KV), torch.arange(POS) - 1),
@@ -69,7 +67,6 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "induction_score": lambda: (attention(BATCH, KV, n=14), 7),
     "duplicate_token_score": lambda: (attention(BATCH, KV, n=14), 7),
     "report_entropy": lambda: (normal(BATCH, QUERY_HEADS, POS, HEAD), normal(BATCH, KV, POS, HEAD), 11),
-    "rescale_keys": lambda: (normal(BATCH, KV, POS, HEAD), normal(BATCH).square() + 1),
 }
 
 
@@ -156,28 +153,32 @@ def test_random_directions_in_64_dimensions_score_22() -> None:
     assert ratio_of_means.item() == pytest.approx((64 + 2) / 3, abs=0.05)
 
 
-def test_mean_pairwise_cosine_is_sklearn_s_off_diagonal_mean() -> None:
+def mean_cosine(x: torch.Tensor) -> torch.Tensor:
+    return metrics.cosine_of_direction_sum(metrics.direction_sum(x), x.shape[-2])
+
+
+def test_the_mean_cosine_is_sklearn_s_off_diagonal_mean() -> None:
     x = normal(KV, POS, HEAD) + 0.5
     off_diagonal = ~np.eye(POS, dtype=bool)
     expected = [cosine_similarity(head.numpy())[off_diagonal].mean() for head in x]
-    np.testing.assert_allclose(metrics.mean_pairwise_cosine(x), expected)
+    np.testing.assert_allclose(mean_cosine(x), expected)
     lengths = normal(KV, POS, 1, seed=2).square() + 0.1
-    torch.testing.assert_close(metrics.mean_pairwise_cosine(x * lengths), metrics.mean_pairwise_cosine(x))
-    torch.testing.assert_close(metrics.mean_pairwise_cosine(x @ rotation(HEAD)), metrics.mean_pairwise_cosine(x))
+    torch.testing.assert_close(mean_cosine(x * lengths), mean_cosine(x))
+    torch.testing.assert_close(mean_cosine(x @ rotation(HEAD)), mean_cosine(x))
 
 
-def test_mean_pairwise_cosine_from_the_direction_sums_of_parts() -> None:
+def test_the_mean_cosine_from_the_direction_sums_of_parts() -> None:
     x = normal(KV, POS, HEAD)
     total = metrics.direction_sum(x[:, :3]) + metrics.direction_sum(x[:, 3:])
     torch.testing.assert_close(total, (x / x.norm(dim=-1, keepdim=True)).sum(1))
-    torch.testing.assert_close(metrics.cosine_of_direction_sum(total, POS), metrics.mean_pairwise_cosine(x))
+    torch.testing.assert_close(metrics.cosine_of_direction_sum(total, POS), mean_cosine(x))
 
 
-def test_mean_pairwise_cosine_at_its_ends() -> None:
+def test_the_mean_cosine_at_its_ends() -> None:
     simplex = torch.eye(HEAD, dtype=torch.float64) - 1 / HEAD
-    assert metrics.mean_pairwise_cosine(simplex).item() == pytest.approx(-1 / (HEAD - 1))
-    assert metrics.mean_pairwise_cosine(normal(1, HEAD).repeat(POS, 1)).item() == pytest.approx(1)
-    assert metrics.mean_pairwise_cosine(normal(KV, 1, HEAD)).isnan().tolist() == [True] * KV
+    assert mean_cosine(simplex).item() == pytest.approx(-1 / (HEAD - 1))
+    assert mean_cosine(normal(1, HEAD).repeat(POS, 1)).item() == pytest.approx(1)
+    assert mean_cosine(normal(KV, 1, HEAD)).isnan().tolist() == [True] * KV
 
 
 # ---------------------------------------------------------------- covariance
@@ -297,7 +298,6 @@ def test_blocks_of_queries_add_up_to_whole_attention(block: int) -> None:
             "entropy": entropy,
             "normalised": metrics.normalise_entropy(entropy, first),
             "largest": metrics.largest_weight(weights),
-            "top": metrics.top_logit(part, first),
             "mass": metrics.attention_mass(weights, flags[:last]),
             "previous": metrics.attention_at(weights, previous[first:last]),
             "nearby": metrics.nearby_mass(weights, first),
@@ -308,7 +308,6 @@ def test_blocks_of_queries_add_up_to_whole_attention(block: int) -> None:
         "entropy": entropy,
         "normalised": metrics.normalise_entropy(entropy),
         "largest": metrics.largest_weight(whole),
-        "top": metrics.top_logit(logits),
         "mass": metrics.attention_mass(whole, flags),
         "previous": metrics.attention_at(whole, previous),
         "nearby": metrics.nearby_mass(whole),
@@ -362,11 +361,8 @@ def test_normalised_entropy_divides_by_ln_of_the_position() -> None:
         np.testing.assert_allclose(metrics.normalise_entropy(entropy, first), expected)
 
 
-def test_top_logit_and_its_spread() -> None:
-    logits = normal(BATCH, KV, POS, POS)
-    top = metrics.top_logit(logits)
-    for i in range(POS):
-        np.testing.assert_array_equal(top[..., i], logits[..., i, : i + 1].numpy().max(-1))
+def test_the_spread_of_the_top_logit() -> None:
+    top = normal(BATCH, KV, POS)
     # the second half of the queries: 13 // 2 = 6
     expected = top[..., 6:].numpy().std(-1, ddof=1)
     np.testing.assert_allclose(metrics.top_logit_spread(top), expected)
@@ -478,15 +474,3 @@ def test_the_report_s_entropy_has_no_mask_and_sees_only_its_first_tokens() -> No
     torch.testing.assert_close(metrics.report_entropy(zeros, keys, 11), torch.full_like(measured, math.log(11)))
     # by default on as many tokens as the report took
     assert inspect.signature(metrics.report_entropy).parameters["n_tokens"].default == 128
-
-
-def test_rescaled_keys_keep_their_direction_and_get_the_norm() -> None:
-    keys, norm = normal(BATCH, KV, POS, HEAD), torch.tensor([2.0, 7.0], dtype=torch.float64)
-    rescaled = metrics.rescale_keys(keys, norm)
-    torch.testing.assert_close(metrics.vector_norm(rescaled), norm[:, None, None].expand(BATCH, KV, POS))
-    cosine = torch.nn.functional.cosine_similarity(rescaled, keys, dim=-1)
-    torch.testing.assert_close(cosine, torch.ones_like(cosine))
-    # one norm for a whole layer
-    torch.testing.assert_close(
-        metrics.vector_norm(metrics.rescale_keys(keys[0], norm[0])), torch.full((KV, POS), 2.0, dtype=torch.float64)
-    )

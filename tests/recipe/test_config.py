@@ -120,7 +120,7 @@ def test_a_variant_changes_only_the_fields_it_names(preset: str) -> None:
 
 
 def test_the_variants_asked_for_are_there() -> None:
-    assert list(VARIANTS) == [
+    assert list(VARIANTS)[:8] == [
         "baseline",
         "no_gain_decay",
         "frozen_gain",

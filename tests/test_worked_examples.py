@@ -1,0 +1,81 @@
+"""CONTRIBUTING.md's worked examples, followed to the letter: what each touches, and that it then does what it promises."""
+
+from pathlib import Path
+
+import worked_examples
+
+# ---------------------------------------------------------------- a variant of an existing knob
+
+VARIANT = "A variant of an existing knob"
+TRIED = """
+import matplotlib, numpy as np, pandas as pd, sys
+matplotlib.use("agg")
+sys.path.insert(0, "tests")
+from civilwar import cli
+from civilwar.analysis import controls
+from civilwar.names.variants import LABELS, VARIANTS
+from civilwar.pages import sentences
+from civilwar.plots import controls as draw, style
+from civilwar.recipe import plan
+from civilwar.recipe.config import make_config
+from civilwar.runs.collection import Sweep, open_sweep
+
+style.use_style()
+*_, new = VARIANTS
+config, base = make_config("smoke", new), make_config("smoke")
+assert config.train.muon_lr == base.train.muon_lr / 2 and config.hash != base.hash
+assert [c.seed for c in plan.sweep("smoke") if c.variant == new] == list(plan.CONTROL_SEEDS)
+options = cli._parser().parse_args(["train", "--variant", new])
+assert options.variant == new
+
+# as if its runs were there: what phase 6 draws and says of two seeds
+step = np.arange(0, 25, 4)
+rows = [(v, seed, t, m, 1 + i + 0.1 * seed + t / 24)
+        for i, v in enumerate(("baseline", new)) for seed in (1, 2) for t in step for m in controls.MEASURES]
+curves = pd.DataFrame(rows, columns=["variant", "seed", "step", "measure", "value"])
+outcomes = pd.DataFrame([(v, seed, p, 1 + i + 0.1 * seed * i) for i, v in enumerate(("baseline", new))
+                         for seed in (1, 2) for p in controls.PHENOMENA],
+                        columns=["variant", "seed", "phenomenon", "value"])
+changes = controls.changes(outcomes)
+norms = controls.of_measure(curves, "norm")
+decay = curves[curves["measure"] == "norm"].rename(columns={"value": "norm"})
+paired = controls.less_baseline(curves, "loss")
+profiles = pd.DataFrame({"variant": new, "seed": 1, "layer": 0, "pair": [0, 1], "rank": [0, 1], "gain": [1.0, 0.5]})
+figure, axes = draw.norms_early_and_whole(norms, decay, 12)
+assert LABELS[new] in {text.get_text() for text in axes[0].texts}
+_, (first, second, third, fourth) = style.row(4)
+draw.loss_over_time(controls.mean_and_range(paired), first)
+draw.loss_changes(paired, changes, second)
+draw.profile(profiles, controls.mean_profile(profiles, "rank"), "rank", third)
+draw.knobs(changes, fourth)
+assert [label.get_text() for label in second.get_yticklabels()] == [LABELS[new]]
+assert second.get_yticklabels()[0].get_color() == VARIANTS[new].color
+assert LABELS[new] in sentences.attribution(changes)["raised by"].tolist()[0]
+assert list(controls.side_by_side(outcomes).columns) == ["phenomenon", "baseline", new]
+assert "one of " + new in sentences.lacking(Sweep({}, ()), [new])
+sweep = open_sweep("smoke")
+assert [name for name in sweep.missing if new in name] == [f"smoke-{new}-seed{seed}" for seed in plan.CONTROL_SEEDS]
+print(sweep.statement())
+"""
+#: The tests that every record of a name has to pass, its colour's among them.
+ITS_TESTS = """
+import pytest, sys
+sys.exit(pytest.main(["-q", "tests/names", "tests/plots/test_plots.py", "-k", "names or told_apart or lines_stand_out"]))
+"""
+
+
+def test_a_variant_is_one_file_and_is_then_planned_drawn_and_told(tmp_path: Path) -> None:
+    assert worked_examples.files_in(worked_examples.diff_of(VARIANT)) == {"civilwar/names/variants.py"}
+    copy = worked_examples.apply(VARIANT, tmp_path)
+    # eight of the baseline, four of each of now eight controls
+    assert worked_examples.python(copy, TRIED).startswith("0 of the 40 runs of the sweep are recorded")
+    assert " passed" in worked_examples.python(copy, ITS_TESTS)
+
+
+def test_a_variant_without_a_colour_is_refused(tmp_path: Path) -> None:
+    copy = worked_examples.apply(VARIANT, tmp_path)
+    file = copy / "civilwar" / "names" / "variants.py"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('        color="#9c84ea",\n', ""), encoding="utf-8")
+    code = "try:\n    import civilwar.names.variants\nexcept TypeError as error:\n    print(error)"
+    assert "'color'" in worked_examples.python(copy, code)
