@@ -37,7 +37,7 @@ outcomes = pd.DataFrame([(v, seed, p, 1 + i + 0.1 * seed * i) for i, v in enumer
                          for seed in (1, 2) for p in controls.PHENOMENA],
                         columns=["variant", "seed", "phenomenon", "value"])
 changes = controls.changes(outcomes)
-norms = controls.of_measure(curves, "norm")
+norms = controls.measure_over_seeds(curves, "norm")
 decay = curves[curves["measure"] == "norm"].rename(columns={"value": "norm"})
 paired = controls.less_baseline(curves, "loss")
 profiles = pd.DataFrame({"variant": new, "seed": 1, "layer": 0, "pair": [0, 1], "rank": [0, 1], "gain": [1.0, 0.5]})

@@ -10,6 +10,7 @@ import pytest
 from synthetic import Truth, make_synthetic_config, write_run
 
 from civilwar.analysis import beside, divergence
+from civilwar.pages import side_by_side
 from civilwar.plots import beside as draw
 from civilwar.runs.reader import Run
 
@@ -41,8 +42,8 @@ def row(table: pd.DataFrame, starts: str) -> pd.Series:
 
 
 def test_our_numbers_by_the_report_s_definitions(run: Run) -> None:
-    table = beside.table(run)
-    assert list(table.columns) == beside.COLUMNS
+    table = side_by_side.table(run)
+    assert list(table.columns) == side_by_side.COLUMNS
     assert row(table, "key norm at the start")["ours"] == "8.00"
     assert row(table, "lowest key norm of layer 2")["ours"] == "6.50 at step 17"
     assert row(table, "key norms of layer 2 at the end")["ours"] == "12.2, 10.0, 9.5, 9.0"
@@ -56,7 +57,7 @@ def test_our_numbers_by_the_report_s_definitions(run: Run) -> None:
 
 
 def test_beside_them_stand_nulls_and_better_measures(run: Run) -> None:
-    table = beside.table(run)
+    table = side_by_side.table(run)
     decay = float(divergence.decay_only(run.config, np.array(17)))
     assert row(table, "lowest key norm")["ours_better"] == f"{decay:.2f}"
     assert row(table, "participation ratio of layer 2 at the end (theirs: 11)")["ours_better"].endswith("; 9.2")
@@ -73,14 +74,14 @@ def test_without_a_gain_nothing_is_made_up(tmp_path: Path) -> None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, qk_norm="none"))
     nothing = np.full((STEPS + 1, LAYERS, config.model.d_head), np.nan)
     norms = np.full((STEPS + 1, LAYERS, config.model.n_kv_heads), 5.0)
-    table = beside.table(write_run(tmp_path / "none", config, Truth(gain=nothing, norms=norms)))
+    table = side_by_side.table(write_run(tmp_path / "none", config, Truth(gain=nothing, norms=norms)))
     assert row(table, "gains of layer")[["ours", "ours_better"]].tolist() == ["undefined", "undefined"]
     assert row(table, "lowest key norm")["ours_better"] == "undefined"
     assert row(table, "entropy of KV heads with")["ours"] == f"no such head; 0 of {4 * LAYERS} heads"
 
 
 def test_what_differs_is_read_from_the_run(run: Run) -> None:
-    ours = beside.differences(run).set_index("what")["ours"]
+    ours = side_by_side.differences(run).set_index("what")["ours"]
     assert ours["layers"] == "4"
     assert ours["steps"] == "40"
     assert ours["tokens"] == f"{run.config.n_tokens / 1e6:.1f} million"
