@@ -246,7 +246,7 @@ COORDINATE, COVARIANCE = "coordinate_participation_ratio", "participation_ratio"
 
 
 def _ranks(run: Run, measure: str, step: int) -> pd.Series:
-    table = rank.rows_of_measure(rank.layer_means(run), measure)
+    table = rank.select_measure(rank.layer_means(run), measure)
     return table[table["step"] == step].set_index("layer")["value"]
 
 

@@ -115,14 +115,14 @@ def draw_correlation_per_layer(run: Run, ax: Axes) -> object:
 
 def draw_over_time(run: Run, ax: Axes) -> object:
     means, null = (
-        rank.rows_of_measure(t, "participation_ratio") for t in (rank.layer_means(run), rank.null_over_time(run))
+        rank.select_measure(t, "participation_ratio") for t in (rank.layer_means(run), rank.null_over_time(run))
     )
     return draw_rank.over_time(means, null, 12.8, ax, 3)
 
 
 def draw_by_layer(run: Run, ax: Axes) -> object:
-    heads = rank.rows_of_measure(rank.ranks_over_time(run), "effective_rank")
-    return draw_rank.by_layer(heads[heads["step"] == LAST], rank.rows_of_measure(rank.ends(run), "effective_rank"), ax)
+    heads = rank.select_measure(rank.ranks_over_time(run), "effective_rank")
+    return draw_rank.by_layer(heads[heads["step"] == LAST], rank.select_measure(rank.ends(run), "effective_rank"), ax)
 
 
 def draw_profile(run: Run, ax: Axes) -> object:
