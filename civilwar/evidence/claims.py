@@ -5,7 +5,7 @@ one-sided t test against the threshold. Holm's correction runs over all deciding
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,8 @@ from scipy import stats
 
 from civilwar.analysis.statistics import t_half_width
 from civilwar.evidence.estimators import ESTIMATORS
-from civilwar.evidence.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Rule, Side
+from civilwar.evidence.rule import LEVEL, Criterion, Rule, Side
+from civilwar.evidence.rules import PENDING, RULES, VERDICTS
 from civilwar.recipe.plan import BASELINE, seeds_of
 from civilwar.runs.collection import Sweep
 
@@ -131,15 +132,15 @@ def holm(ps: Sequence[float]) -> list[float]:
 def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     """Estimate one criterion."""
     estimator = ESTIMATORS[criterion.name]
-    side, threshold = criterion.side, criterion.threshold
     if estimator.unit == "arithmetic":
         value = estimator.compute()
         assert isinstance(value, float)
-        return Finding(rule, criterion, value, math.nan, math.nan, 1, {}, math.nan)
+        return _finding(rule, criterion, value, n=1)
     if estimator.unit == "sweep":
         found = estimator.compute(sweep)
         assert isinstance(found, tuple)
-        return Finding(rule, criterion, found[0], math.nan, math.nan, found[2], {}, found[1])
+        value, p, n = found
+        return _finding(rule, criterion, value, n=n, p=p)
     if estimator.unit == "pair":
         computed = {base.config.seed: estimator.compute(base, run) for base, run in sweep.pairs(estimator.variant)}
     else:
@@ -147,13 +148,35 @@ def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     per_seed = {seed: float(value) for seed, value in computed.items() if isinstance(value, int | float)}
     values = [value for value in per_seed.values() if not math.isnan(value)]
     if not values:
-        return Finding(rule, criterion, math.nan, math.nan, math.nan, 0, per_seed, math.nan)
+        return _finding(rule, criterion, math.nan, n=0, per_seed=per_seed)
     if criterion.role == "construction":  # true of every run or not true
-        worst = max(values) if side == "below" else min(values)
-        return Finding(rule, criterion, worst, math.nan, math.nan, len(values), per_seed, math.nan)
-    low, high = seed_interval(values)
-    p = one_sided_p(values, side, threshold)
-    return Finding(rule, criterion, float(np.mean(values)), low, high, len(values), per_seed, p)
+        worst = max(values) if criterion.side == "below" else min(values)
+        return _finding(rule, criterion, worst, n=len(values), per_seed=per_seed)
+    return _finding(
+        rule,
+        criterion,
+        float(np.mean(values)),
+        n=len(values),
+        per_seed=per_seed,
+        interval=seed_interval(values),
+        p=one_sided_p(values, criterion.side, criterion.threshold),
+    )
+
+
+def _finding(
+    rule: Rule,
+    criterion: Criterion,
+    value: float,
+    *,
+    n: int,
+    per_seed: Mapping[int, float] | None = None,
+    interval: tuple[float, float] = (math.nan, math.nan),
+    p: float = math.nan,
+) -> Finding:
+    low, high = interval
+    return Finding(
+        rule=rule, criterion=criterion, value=value, low=low, high=high, n=n, per_seed=dict(per_seed or {}), p=p
+    )
 
 
 def adjust(findings: Sequence[Finding]) -> list[Finding]:

@@ -12,7 +12,8 @@ from civilwar.analysis.capacity import report_rank
 from civilwar.evidence import claims
 from civilwar.evidence.claims import Finding, holm, on_the_side, one_sided_p, seed_interval, verdict_of
 from civilwar.evidence.estimators import CAPACITY_RANK, ESTIMATORS, order_persistence
-from civilwar.evidence.rules import LEVEL, PENDING, RULES, VERDICTS, Criterion, Role, Rule
+from civilwar.evidence.rule import LEVEL, Criterion, Role, Rule
+from civilwar.evidence.rules import PENDING, RULES, VERDICTS
 from civilwar.recipe.config import make_config
 from civilwar.recipe.plan import CONTROL_SEEDS
 from civilwar.runs.collection import Sweep
@@ -21,7 +22,7 @@ from civilwar.runs.collection import Sweep
 
 
 def test_every_claim_of_the_report_has_a_rule() -> None:
-    assert [rule.id for rule in RULES] == [f"C{i:02d}" for i in range(1, 19)]
+    assert [rule.id for rule in RULES] == [f"C{i:02d}" for i in range(1, len(RULES) + 1)]
     assert all(any(c.role in ("claim", "construction") for c in rule.criteria) for rule in RULES)
 
 
@@ -114,8 +115,8 @@ def test_sides(value: float, side: str, threshold: float | tuple[float, float], 
 
 
 def finding(role: Role, holds: bool, defined: bool = True) -> Finding:
-    criterion = Criterion("dip_depth", "a number", "above", 0.0, "because", role)
-    rule = Rule("C00", "s", "r", "n", (criterion,), ("page", "figure"))
+    criterion = Criterion(name="dip_depth", says="a number", side="above", threshold=0.0, reason="because", role=role)
+    rule = Rule(id="C00", statement="s", reported="r", null="n", criteria=(criterion,), figure=("page", "figure"))
     value = (1.0 if holds else -1.0) if defined else math.nan
     p = (1e-6 if holds else 0.9) if defined else math.nan
     return Finding(rule, criterion, value, value, value, 8, {}, p, p)
@@ -230,7 +231,7 @@ def test_the_ledger_has_a_row_for_every_claim(verdicts: dict[str, dict[str, clai
     assert table.loc["C02", "n"] == 4
     assert table.loc["C13", "estimate"] == claims.value_of(made, "settle_step")
     summary = claims.summary(made)
-    assert summary["n_claims"] == 18
+    assert summary["n_claims"] == len(RULES)
     assert summary["c02_dip_depth"] == claims.value_of(made, "dip_depth")
     assert summary["verdict_c02"] == "artefact"
 
