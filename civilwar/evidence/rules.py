@@ -615,3 +615,9 @@ RULES: tuple[Rule, ...] = (
 def shown_on(page: str) -> list[str]:
     """Ids of the claims whose figure stands on a page, such as ``01_divergence``; empty where there are none."""
     return [rule.id for rule in RULES if rule.figure[0] == page]
+
+
+def threshold(criterion: str) -> float:
+    """The threshold of the criterion of that name, where it is one number. Raises KeyError where it is not."""
+    thresholds = {c.name: c.threshold for rule in RULES for c in rule.criteria if not isinstance(c.threshold, tuple)}
+    return thresholds[criterion]

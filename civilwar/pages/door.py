@@ -1,0 +1,81 @@
+"""Open the run that a notebook is about, or train it.
+
+Wrong parameters are refused in one sentence before anything is trained.
+"""
+
+import re
+from inspect import signature
+
+from IPython import get_ipython
+
+from civilwar.errors import RunError
+from civilwar.pages.parameters import unknown_parameters
+from civilwar.plots.style import use_style
+from civilwar.recipe.config import DEFAULT_CORPUS, ConfigError, make_config
+from civilwar.runs.reader import Run, check_name, check_same_config, find_run
+
+AUTO = "auto"
+#: ``cuda:1`` is the second of several.
+DEVICES = re.compile(r"auto|cuda(:\d)?|mps|cpu")
+#: Bytes in a folder's name, the limit of every common file system.
+LONGEST_NAME = 255
+
+
+def open_phase(
+    run: str = AUTO,
+    preset: str = "laptop",
+    variant: str = "baseline",
+    seed: int = 0,
+    corpus: str = DEFAULT_CORPUS,
+    device: str = AUTO,
+) -> Run:
+    """The run a notebook is about: opened if it exists and is complete, trained (or its training finished) if not.
+
+    Args:
+        run: the run's name; ``auto`` names it after preset, variant and seed.
+        preset: ``smoke``, ``laptop`` or ``paper``.
+        variant: ``baseline`` or one of the controls.
+        seed: of initialisation and data order.
+        corpus: ``docstrings``, ``path:FOLDER_OR_FILE`` or ``hub:NAME[:CONFIG]``.
+        device: used only for training: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises ConfigError for a wrong value, naming the valid ones, and for a parameter of papermill's that the notebook does
+    not have; RunMismatch where the run of that name is another one.
+    """
+    use_style()
+    _refuse_unknown_parameters()
+    config = make_config(preset, variant, seed, corpus)
+    # checked here too, since a run that exists needs no device and would let a slip pass
+    if not isinstance(device, str) or not DEVICES.fullmatch(device):
+        raise ConfigError(f"device = {device!r}: expected one of auto, cuda, cuda:NUMBER, mps, cpu.")
+    name = config.default_name if run == AUTO else _checked_name(run)
+    path = find_run(name)
+    if path is not None:
+        found = Run(path)
+        check_same_config(found.config, config, path)
+        if found.complete:
+            return found
+    # torch is loaded only where there is something to train
+    from civilwar.training.loop import train
+
+    return train(config, name, device)
+
+
+def _refuse_unknown_parameters() -> None:
+    kernel = get_ipython()
+    cells = kernel.user_ns.get("In", []) if kernel else []
+    for name, value in unknown_parameters(cells).items():
+        known = ", ".join(signature(open_phase).parameters)
+        raise ConfigError(f"{name} = {value}: expected a parameter that the notebook has, which are {known}.")
+
+
+def _checked_name(run: str) -> str:
+    try:
+        # what no folder can be called would fail inside the file system, in words that name no parameter
+        if isinstance(run, str) and len(run.encode()) <= LONGEST_NAME:
+            return check_name(run)
+    except (RunError, UnicodeEncodeError):
+        pass
+    raise ConfigError(
+        f"run = {run!r}: expected auto, or a name of at most {LONGEST_NAME} letters, digits, dots, dashes and underscores."
+    )
