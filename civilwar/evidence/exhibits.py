@@ -39,25 +39,21 @@ class Exhibit:
 
 def exhibits(run: Run) -> list[Exhibit]:
     """Exhibits of the claims that one head of this run can show, in the claims' order."""
-    places: dict[str, Place | None] = {}
-    found = []
-    for rule in RULES:
-        if rule.head is None:
-            continue
-        if rule.head.by not in places:
-            places[rule.head.by] = PICKS[rule.head.by](run)
-        place = places[rule.head.by]
-        if place is not None:
-            found.append(Exhibit(rule.id, rule.head.says, *place, rule.head.metric))
-    return found
+    # several claims may pick in the same way
+    places = {by: PICKS[by](run) for by in {rule.head.by for rule in RULES if rule.head}}
+    return [
+        Exhibit(rule.id, rule.head.says, *place, rule.head.metric)
+        for rule in RULES
+        if rule.head and (place := places[rule.head.by])
+    ]
 
 
 def exhibit(run: Run, claim: str) -> Exhibit:
-    """The exhibit of one claim. Raises KeyError where no head of this run can show it."""
-    found = {shown.claim: shown for shown in exhibits(run)}
-    if claim not in found:
-        raise KeyError(f"no head of {run.name} shows {claim}; some head shows each of {', '.join(found)}.")
-    return found[claim]
+    """The exhibit of one claim. Raises KeyError where no head can show it, in this run or in any."""
+    for rule in RULES:
+        if rule.id == claim and rule.head and (place := PICKS[rule.head.by](run)):
+            return Exhibit(rule.id, rule.head.says, *place, rule.head.metric)
+    raise KeyError(f"no head of {run.name} shows {claim}.")
 
 
 # ---------------------------------------------------------------- picks by key norm
