@@ -137,8 +137,8 @@ class NumberRole(SphinxRole):
             return [nodes.strong(self.rawtext, f"[{name}]")], []
         # a number is never broken over two lines; a sentence may be
         classes = ["cw-number"] if len(written) <= LONGEST_NUMBER else []
-        # as glued: no typographic quotes or dashes in a run's name
-        return [nodes.inline(self.rawtext, written, classes=classes, support_smartquotes=False)], []
+        # a sentence has typographic quotes like those around it; a run's name stays as it is
+        return [nodes.inline(self.rawtext, written, classes=classes, support_smartquotes=" " in written)], []
 
 
 class PictureDirective(SphinxDirective):
