@@ -94,7 +94,7 @@ def curves(sweep: Sweep) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def of_measure(curves: pd.DataFrame, measure: str) -> pd.DataFrame:
+def select_measure(curves: pd.DataFrame, measure: str) -> pd.DataFrame:
     """One measure over seeds: variant, step, mean, low and high (the range over seeds), n. Null values do not count."""
     return over_seeds(curves[curves["measure"] == measure])
 

@@ -100,7 +100,7 @@ def ends(run: Run) -> pd.DataFrame:
     return table
 
 
-def of_measure(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+def select_measure(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The rows of one measure."""
     return table[table["measure"] == measure]
 
@@ -116,7 +116,7 @@ def wide(ends: pd.DataFrame) -> pd.DataFrame:
     short = {"coordinate_participation_ratio": "coordinate", "participation_ratio": "covariance"}
     short |= {"effective_rank": "effective rank", "stable_rank": "stable rank"}
     columns = {
-        f"{name} {column.replace('_gain', '')}": of_measure(ends, measure).set_index("layer")[column]
+        f"{name} {column.replace('_gain', '')}": select_measure(ends, measure).set_index("layer")[column]
         for measure, name in short.items()
         for column in ("start", "end", "null_gain")
     }
@@ -125,15 +125,15 @@ def wide(ends: pd.DataFrame) -> pd.DataFrame:
 
 def half_way_step(run: Run, measure: str) -> int:
     """The first snapshot at which the mean over layers has gone half of its way from start to end."""
-    mean = of_measure(layer_means(run), measure).groupby("step")["value"].mean()
+    mean = select_measure(layer_means(run), measure).groupby("step")["value"].mean()
     passed = (mean - mean.iloc[0]) / (mean.iloc[-1] - mean.iloc[0]) >= 0.5
     return int(passed.index[passed][0])
 
 
 def summary(run: Run, ends: pd.DataFrame) -> dict[str, float]:
     """The phase's numbers for the prose."""
-    coordinate = of_measure(ends, "coordinate_participation_ratio")
-    covariance, effective = of_measure(ends, "participation_ratio"), of_measure(ends, "effective_rank")
+    coordinate = select_measure(ends, "coordinate_participation_ratio")
+    covariance, effective = select_measure(ends, "participation_ratio"), select_measure(ends, "effective_rank")
     lowest = coordinate.loc[coordinate["end"].idxmin()]
     return {
         "d_head": run.config.model.d_head,

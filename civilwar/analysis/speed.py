@@ -121,7 +121,7 @@ def pages(result: Mapping[str, Any]) -> pd.DataFrame:
     return table.assign(both=table["megabytes"] + table["inspector"]).sort_values("both", ascending=False)
 
 
-def of_book(result: Mapping[str, Any]) -> dict[str, float | str]:
+def book_summary(result: Mapping[str, Any]) -> dict[str, float | str]:
     """What the page says of the built book."""
     return {
         "book_run": result["run"],

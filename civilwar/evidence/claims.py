@@ -25,7 +25,7 @@ DECIDING = ("claim", "artefact", "premise")
 NO_SPREAD = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What the data say of one criterion."""
 
@@ -51,7 +51,7 @@ class Finding:
 
     @property
     def untested(self) -> bool:
-        """Whether the criterion is decided by its value alone: arithmetic, every run to the letter, or a simulation."""
+        """Whether the criterion is decided by its value alone: arithmetic, a law that no run may break, or a simulation."""
         return (
             self.criterion.role == "construction"
             or ESTIMATORS[self.criterion.name].unit == "arithmetic"
@@ -149,7 +149,7 @@ def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     values = [value for value in per_seed.values() if not math.isnan(value)]
     if not values:
         return _finding(rule, criterion, math.nan, n=0, per_seed=per_seed)
-    if criterion.role == "construction":  # true of every run or not true
+    if criterion.role == "construction":  # every run has to obey, so the worst one decides
         worst = max(values) if criterion.side == "below" else min(values)
         return _finding(rule, criterion, worst, n=len(values), per_seed=per_seed)
     return _finding(
@@ -233,7 +233,7 @@ def value_of(verdicts: Iterable[Verdict], criterion: str) -> float:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
-    """What the prose says of the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate."""
+    """What prose quotes from the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate."""
     counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING)}
     numbers: dict[str, float | str] = {
         "n_claims": len(verdicts),

@@ -194,7 +194,7 @@ def _dip(sweep: Sweep, column: str) -> tuple[float, float, int]:
 
 
 def two_population_power(sweep: Sweep) -> tuple[float, float, int]:
-    """C06: share of simulated sweeps of this size with two populations that the dip test finds; p is none."""
+    """C06: share of simulated sweeps of this size with two populations that the dip test finds, without a p."""
     sample = layer_centred(sweep, "norm")
     if sample.empty:
         return math.nan, math.nan, 0
@@ -235,7 +235,7 @@ COORDINATE, COVARIANCE = "coordinate_participation_ratio", "participation_ratio"
 
 
 def _ranks(run: Run, measure: str, step: int) -> pd.Series:
-    table = rank.of_measure(rank.layer_means(run), measure)
+    table = rank.select_measure(rank.layer_means(run), measure)
     return table[table["step"] == step].set_index("layer")["value"]
 
 

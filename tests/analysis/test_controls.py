@@ -129,12 +129,12 @@ def test_curves_are_the_phases_own_numbers(sweep: Sweep, curves: pd.DataFrame) -
 
 
 def test_over_seeds_is_mean_and_range_and_leaves_out_what_is_undefined(curves: pd.DataFrame) -> None:
-    table = controls.of_measure(curves, "loss").set_index(["variant", "step"])
+    table = controls.select_measure(curves, "loss").set_index(["variant", "step"])
     at = table.loc[("baseline", STEPS)]
     assert at[["mean", "low", "high", "n"]].tolist() == pytest.approx([4.04, 4.02, 4.06, 3])
-    focused = controls.of_measure(curves, "focus")
+    focused = controls.select_measure(curves, "focus")
     assert "frozen_gain" not in set(focused["variant"])
-    ends = controls.ends(controls.of_measure(curves, "loss"))
+    ends = controls.ends(controls.select_measure(curves, "loss"))
     assert list(ends.index) == ["baseline", "no_gain_decay", "frozen_gain", "no_qk_norm", "shuffled_rope"]
 
 
@@ -307,7 +307,7 @@ def test_without_runs_everything_is_empty_and_said() -> None:
     assert outcomes.empty
     assert changes.empty
     assert controls.less_baseline(curves, "loss").empty
-    assert controls.of_measure(curves, "norm").empty
+    assert controls.select_measure(curves, "norm").empty
     assert controls.decay_only(EMPTY).empty
     assert controls.focus_null(EMPTY).empty
     assert not controls.clear(changes).any()

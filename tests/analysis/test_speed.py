@@ -77,7 +77,7 @@ def test_a_page_s_weight_counts_its_inspector() -> None:
         "scrub_ms": {"50": 1.0, "95": 4.0, "99": 6.0},
     }
     assert speed.pages(result)["page"].tolist() == ["b.html", "a.html"]
-    numbers = speed.of_book(result)
+    numbers = speed.book_summary(result)
     assert numbers["book_heaviest_megabytes"] == 2
     assert numbers["book_first_frame_ms"] == 80
     assert numbers["book_scrub_ms"] == 4

@@ -11,6 +11,7 @@ import pytest
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from civilwar import paths
+from civilwar.evidence.rules import shown_on
 from civilwar.pages.publish import phase_notebooks
 from civilwar.recipe import plan
 from civilwar.recipe.config import DEFAULT_CORPUS, make_config
@@ -57,6 +58,13 @@ def test_the_first_code_cell_holds_the_parameters_as_literals(file: Path) -> Non
     assert [target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)] == PARAMETERS
     values = [ast.literal_eval(node.value) for node in assignments]
     assert values == ["auto", plan.SHOWN, plan.BASELINE, 0, DEFAULT_CORPUS, "auto"]
+
+
+def test_a_page_s_scales_are_those_of_its_own_claims() -> None:
+    code = {file.stem: "\n".join(cell.source for cell in cells(file)) for file in SOURCES}
+    asked = {stem: re.findall(r"show_over_seeds\(.*\"(.+)\"\)", source) for stem, source in code.items()}
+    assert sum(map(bool, asked.values())) > 5
+    assert all(pages in ([], [stem]) and (shown_on(stem) or not pages) for stem, pages in asked.items())
 
 
 @lru_cache

@@ -1,6 +1,7 @@
 """The verdicts: their statistics against closed forms, and every claim's test on sweeps whose truth is known."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,9 @@ def finding(role: Role, holds: bool, defined: bool = True) -> Finding:
     rule = Rule(id="C00", statement="s", reported="r", null="n", criteria=(criterion,), figure=("page", "figure"))
     value = (1.0 if holds else -1.0) if defined else math.nan
     p = (1e-6 if holds else 0.9) if defined else math.nan
-    return Finding(rule, criterion, value, value, value, 8, {}, p, p)
+    return Finding(
+        rule=rule, criterion=criterion, value=value, low=value, high=value, n=8, per_seed={}, p=p, p_adjusted=p
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_how_findings_make_a_verdict(verdict: str, findings: list[tuple[Role, bo
 def test_a_good_estimate_without_significance_does_not_hold() -> None:
     good = finding("claim", True)
     assert good.holds
-    assert not Finding(good.rule, good.criterion, 1.0, -3.0, 5.0, 4, {}, 0.2, 0.9).holds
+    assert not replace(good, low=-3.0, high=5.0, n=4, p=0.2, p_adjusted=0.9).holds
 
 
 # ---------------------------------------------------------------- whole sweeps

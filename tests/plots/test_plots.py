@@ -110,13 +110,15 @@ def draw_correlation_per_layer(run: Run, ax: Axes) -> object:
 
 
 def draw_over_time(run: Run, ax: Axes) -> object:
-    means, null = (rank.of_measure(t, "participation_ratio") for t in (rank.layer_means(run), rank.null_over_time(run)))
+    means, null = (
+        rank.select_measure(t, "participation_ratio") for t in (rank.layer_means(run), rank.null_over_time(run))
+    )
     return draw_rank.over_time(means, null, 12.8, ax, 3)
 
 
 def draw_by_layer(run: Run, ax: Axes) -> object:
-    heads = rank.of_measure(rank.ranks_over_time(run), "effective_rank")
-    return draw_rank.by_layer(heads[heads["step"] == LAST], rank.of_measure(rank.ends(run), "effective_rank"), ax)
+    heads = rank.select_measure(rank.ranks_over_time(run), "effective_rank")
+    return draw_rank.by_layer(heads[heads["step"] == LAST], rank.select_measure(rank.ends(run), "effective_rank"), ax)
 
 
 def draw_profile(run: Run, ax: Axes) -> object:
@@ -199,19 +201,19 @@ def small_sweep(run: Run) -> Sweep:
 
 def draw_control_norms(run: Run, ax: Axes) -> object:
     sweep = small_sweep(run)
-    table = controls.of_measure(controls.curves(sweep), "norm")
+    table = controls.select_measure(controls.curves(sweep), "norm")
     drawn = draw_controls.norms(table, controls.decay_only(sweep), ax)
     draw_controls.name_lines(table, ax)
     return drawn
 
 
 def draw_control_heads(run: Run, ax: Axes) -> object:
-    return draw_controls.lines(controls.of_measure(controls.curves(small_sweep(run)), "spread"), ax)
+    return draw_controls.lines(controls.select_measure(controls.curves(small_sweep(run)), "spread"), ax)
 
 
 def draw_control_focus(run: Run, ax: Axes) -> object:
     sweep = small_sweep(run)
-    table = controls.of_measure(controls.curves(sweep), "focus")
+    table = controls.select_measure(controls.curves(sweep), "focus")
     return draw_controls.focus(table, controls.focus_null(sweep), ax)
 
 
