@@ -1,11 +1,12 @@
-"""Numbers and pictures of the executed notebooks, on the book's prose pages.
+"""Numbers and pictures of the executed notebooks, on all pages of the book: prose pages and the notebooks themselves.
 
 Role ``{number}`name` `` or ``{number}`name:.2f` `` writes the value that a notebook glued under that name, after the colon
 in Python's format language. Directive ``{picture} name`` shows HTML that a notebook glued. Both look at every notebook
 matching the configuration value ``civilwar_notebooks``. A name that no notebook glued, a name that two notebooks give
 different values, and a format that does not fit are warnings, so that a strict build fails instead of printing a guess.
 
-MyST-NB's own ``{glue:text}`path::key` `` would need the notebook's path beside every number and writes nan as it is.
+It is the book's only way to write a number. MyST-NB's own ``{glue:text}`path::key` `` would need the notebook's path beside
+every number of another page, writes nan as it is, and hyphens for minus signs.
 
 In a notebook: ``glue("name", value, display=False)`` from myst_nb, where value is a plain Python number or string, or
 ``IPython.display.HTML`` for a picture. None and NaN are written as the word "undefined", whatever the format.
@@ -24,12 +25,11 @@ from docutils import nodes
 from docutils.nodes import Node, system_message
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
-from civilwar.pages.door import typographic
+from civilwar.pages.numbers import typographic
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ def format_value(name: str, text: str, spec: str) -> str:
         raise GlueError(
             f"format {spec!r} does not fit the glued name {name!r}, which is {text[:60]}: {error}."
         ) from None
-    return written if isinstance(value, str) else written.replace("-", MINUS)
+    # words keep their hyphens, but for one that stands for minus
+    return typographic(written) if isinstance(value, str) else written.replace("-", MINUS)
 
 
 def _depend_on(env: BuildEnvironment) -> list[Path]:
@@ -136,8 +137,8 @@ class NumberRole(SphinxRole):
             return [nodes.strong(self.rawtext, f"[{name}]")], []
         # a number is never broken over two lines; a sentence may be
         classes = ["cw-number"] if len(written) <= LONGEST_NUMBER else []
-        # as glued: no typographic quotes or dashes in a run's name
-        return [nodes.inline(self.rawtext, written, classes=classes, support_smartquotes=False)], []
+        # a sentence has typographic quotes like those around it; a run's name stays as it is
+        return [nodes.inline(self.rawtext, written, classes=classes, support_smartquotes=" " in written)], []
 
 
 class PictureDirective(SphinxDirective):
@@ -169,23 +170,8 @@ def links_from(html: str, folder: str, here: str) -> str:
     return re.sub(r'href="(?![a-z]+:|#|/)', f'href="{prefix}/', html) if prefix != "." else html
 
 
-class PastedNumbers(SphinxPostTransform):
-    """What MyST-NB's own glue roles wrote, as the roles here write it: minus signs for hyphens, "undefined" for nan."""
-
-    # after those roles have been filled
-    default_priority = 300
-
-    def run(self, **kwargs: Any) -> None:
-        for pasted in self.document.findall(nodes.inline):
-            if "pasted-text" in pasted["classes"]:
-                for text in list(pasted.findall(nodes.Text)):
-                    written = UNDEFINED if text == "nan" else typographic(text)
-                    text.parent.replace(text, nodes.Text(written))
-
-
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_config_value("civilwar_notebooks", "phases/*.ipynb", "env", (str,))
     app.add_role("number", NumberRole())
     app.add_directive("picture", PictureDirective)
-    app.add_post_transform(PastedNumbers)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

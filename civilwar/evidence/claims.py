@@ -5,7 +5,7 @@ one-sided t test against the threshold. Holm's correction runs over all deciding
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,8 @@ import pandas as pd
 
 from civilwar.analysis.statistics import NO_SPREAD, on_side, one_sided_t, t_interval
 from civilwar.evidence.estimators import ESTIMATORS
-from civilwar.evidence.rules import LEVEL, RULES, Criterion, Rule, Side
+from civilwar.evidence.rule import LEVEL, Criterion, Rule, Side
+from civilwar.evidence.rules import RULES
 from civilwar.names.verdicts import PENDING, VERDICTS
 from civilwar.recipe.plan import BASELINE, seeds_of
 from civilwar.runs.collection import Sweep
@@ -22,7 +23,7 @@ from civilwar.runs.collection import Sweep
 DECIDING = ("claim", "artefact", "premise")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What the data say of one criterion."""
 
@@ -48,7 +49,7 @@ class Finding:
 
     @property
     def untested(self) -> bool:
-        """Whether the criterion is decided by its value alone: arithmetic, every run to the letter, or a simulation."""
+        """Whether the criterion is decided by its value alone: arithmetic, a law that no run may break, or a simulation."""
         return (
             self.criterion.role == "construction"
             or ESTIMATORS[self.criterion.name].unit == "arithmetic"
@@ -109,15 +110,15 @@ def holm(ps: Sequence[float]) -> list[float]:
 def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     """Estimate one criterion."""
     estimator = ESTIMATORS[criterion.name]
-    side, threshold = criterion.side, criterion.threshold
     if estimator.unit == "arithmetic":
         value = estimator.compute()
         assert isinstance(value, float)
-        return Finding(rule, criterion, value, math.nan, math.nan, 1, {}, math.nan)
+        return _finding(rule, criterion, value, n=1)
     if estimator.unit == "sweep":
         found = estimator.compute(sweep)
         assert isinstance(found, tuple)
-        return Finding(rule, criterion, found[0], math.nan, math.nan, found[2], {}, found[1])
+        value, p, n = found
+        return _finding(rule, criterion, value, n=n, p=p)
     if estimator.unit == "pair":
         computed = {base.config.seed: estimator.compute(base, run) for base, run in sweep.pairs(estimator.variant)}
     else:
@@ -125,13 +126,35 @@ def find(rule: Rule, criterion: Criterion, sweep: Sweep) -> Finding:
     per_seed = {seed: float(value) for seed, value in computed.items() if isinstance(value, int | float)}
     values = [value for value in per_seed.values() if not math.isnan(value)]
     if not values:
-        return Finding(rule, criterion, math.nan, math.nan, math.nan, 0, per_seed, math.nan)
-    if criterion.role == "construction":  # true of every run or not true
-        worst = max(values) if side == "below" else min(values)
-        return Finding(rule, criterion, worst, math.nan, math.nan, len(values), per_seed, math.nan)
-    low, high = t_interval(values)
-    p = one_sided_p(values, side, threshold)
-    return Finding(rule, criterion, float(np.mean(values)), low, high, len(values), per_seed, p)
+        return _finding(rule, criterion, math.nan, n=0, per_seed=per_seed)
+    if criterion.role == "construction":  # every run has to obey, so the worst one decides
+        worst = max(values) if criterion.side == "below" else min(values)
+        return _finding(rule, criterion, worst, n=len(values), per_seed=per_seed)
+    return _finding(
+        rule,
+        criterion,
+        float(np.mean(values)),
+        n=len(values),
+        per_seed=per_seed,
+        interval=t_interval(values),
+        p=one_sided_p(values, criterion.side, criterion.threshold),
+    )
+
+
+def _finding(
+    rule: Rule,
+    criterion: Criterion,
+    value: float,
+    *,
+    n: int,
+    per_seed: Mapping[int, float] | None = None,
+    interval: tuple[float, float] = (math.nan, math.nan),
+    p: float = math.nan,
+) -> Finding:
+    low, high = interval
+    return Finding(
+        rule=rule, criterion=criterion, value=value, low=low, high=high, n=n, per_seed=dict(per_seed or {}), p=p
+    )
 
 
 def adjust(findings: Sequence[Finding]) -> list[Finding]:
@@ -188,7 +211,7 @@ def value_of(verdicts: Iterable[Verdict], criterion: str) -> float:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
-    """What the prose says of the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate."""
+    """What prose quotes from the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate."""
     counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING.label)}
     numbers: dict[str, float | str] = {
         "n_claims": len(verdicts),

@@ -1,7 +1,7 @@
 """The number behind every criterion of `civilwar.evidence.rules`, by name: a run, a pair of runs or the sweep in, a float out.
 
-What cannot be had of a run (a gain where there is none, heads of a kind that does not occur) is NaN, never 0. Nothing here
-knows a threshold.
+What a run does not have (a gain under a variant without one, heads of a kind that does not occur) is NaN, never 0. Nothing
+here knows a threshold.
 """
 
 import math
@@ -16,7 +16,7 @@ import pandas as pd
 
 from civilwar.analysis import capacity, controls, divergence, focus, gain, rank, roles
 from civilwar.analysis.statistics import DRAWS, generator, permutation_p, spearman
-from civilwar.evidence.rules import LEVEL
+from civilwar.evidence.rule import LEVEL
 from civilwar.recipe.config import make_config
 from civilwar.recipe.plan import BASELINE
 from civilwar.runs.collection import Sweep
@@ -33,7 +33,7 @@ CAPACITY_RANK = 10
 
 @dataclass(frozen=True)
 class Estimator:
-    """How the number of a criterion is computed, and from what."""
+    """How a criterion's number is computed, and from what."""
 
     compute: Callable[..., float | tuple[float, float, int]]
     """Of a run; of a (baseline, control) pair; of the sweep, with p and n; or of nothing, from the configuration."""
@@ -199,7 +199,7 @@ def _dip(sweep: Sweep, column: str) -> tuple[float, float, int]:
 
 
 def two_population_power(sweep: Sweep) -> tuple[float, float, int]:
-    """C06: share of simulated sweeps of this size with two populations that the dip test finds; p is none."""
+    """C06: share of simulated sweeps of this size with two populations that the dip test finds, without a p."""
     sample = layer_centred(sweep, "norm")
     if sample.empty:
         return math.nan, math.nan, 0
@@ -340,20 +340,20 @@ ESTIMATORS: dict[str, Estimator] = {
     "largest_start_deviation": Estimator(largest_start_deviation),
     "dip_depth": Estimator(controls.fall),
     "dip_step": Estimator(dip_step),
-    "dip_removed_without_decay": Estimator(dip_removed, "pair", "no_gain_decay"),
+    "dip_removed_without_decay": Estimator(dip_removed, unit="pair", variant="no_gain_decay"),
     "spread_over_noise": Estimator(spread_over_noise),
     "spread_over_alignment": Estimator(spread_over_alignment),
     "onset_step": Estimator(controls.onset),
-    "same_loudest_head": Estimator(same_loudest_head, "sweep"),
+    "same_loudest_head": Estimator(same_loudest_head, unit="sweep"),
     "order_persistence_excess": Estimator(order_persistence_excess),
     "focus_early": Estimator(lambda run: _focus(run, "early", "causal")),
     "focus_late": Estimator(lambda run: _focus(run, "late", "causal")),
     "focus_late_without_norm": Estimator(lambda run: _focus(run, "late", "rescaled") - _focus(run, "late", "causal")),
     "focus_late_report": Estimator(lambda run: _focus(run, "late", "report")),
     "focus_shatters": Estimator(lambda run: _focus(run, "late", "causal") - _focus(run, "early", "causal")),
-    "power": Estimator(two_population_power, "sweep"),
-    "norm_dip": Estimator(lambda sweep: _dip(sweep, "norm"), "sweep"),
-    "entropy_dip": Estimator(lambda sweep: _dip(sweep, "entropy_normalised"), "sweep"),
+    "power": Estimator(two_population_power, unit="sweep"),
+    "norm_dip": Estimator(lambda sweep: _dip(sweep, "norm"), unit="sweep"),
+    "entropy_dip": Estimator(lambda sweep: _dip(sweep, "entropy_normalised"), unit="sweep"),
     "heads_above_11": Estimator(heads_above_11),
     "entropy_of_loudest": Estimator(lambda run: _entropy_of_extreme(run, quietest=False)),
     "heads_near_5": Estimator(heads_near_5),
@@ -369,8 +369,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "kept_over_random": Estimator(lambda run: _kept(run, "directions") - _kept(run, "random_directions")),
     "kept_by_gains": Estimator(lambda run: _kept(run, "gains")),
     "golden_gain": Estimator(golden_gain),
-    "frequency_trend_shuffled": Estimator(frequency_trend, "run", "shuffled_rope"),
-    "index_trend_shuffled": Estimator(index_trend, "run", "shuffled_rope"),
+    "frequency_trend_shuffled": Estimator(frequency_trend, variant="shuffled_rope"),
+    "index_trend_shuffled": Estimator(index_trend, variant="shuffled_rope"),
     "frequency_trend": Estimator(frequency_trend),
     "settle_step": Estimator(settle_step),
     "settle_before_walk": Estimator(settle_before_walk),
@@ -382,9 +382,9 @@ ESTIMATORS: dict[str, Estimator] = {
     "n_retrievers": Estimator(roles.n_retrievers),
     "contrast_of_retrievers": Estimator(roles.contrast_of_retrievers),
     "contrast_of_all": Estimator(roles.contrast_of_all),
-    "recipe_parameters": Estimator(lambda: RECIPE.model.n_parameters / 1e6, "arithmetic"),
-    "recipe_tokens": Estimator(lambda: RECIPE.n_tokens / 1e6, "arithmetic"),
-    "dip_in_pure_bfloat16": Estimator(dip_kept, "pair", "pure_bf16"),
+    "recipe_parameters": Estimator(lambda: RECIPE.model.n_parameters / 1e6, unit="arithmetic"),
+    "recipe_tokens": Estimator(lambda: RECIPE.n_tokens / 1e6, unit="arithmetic"),
+    "dip_in_pure_bfloat16": Estimator(dip_kept, unit="pair", variant="pure_bf16"),
     "likeness_raw": Estimator(lambda run: _likeness(run, "raw")),
     "likeness_detrended_high": Estimator(lambda run: _likeness(run, "detrended")),
     "likeness_detrended_low": Estimator(lambda run: _likeness(run, "detrended")),

@@ -1,7 +1,7 @@
 """One run beside the sweep's seeds: every criterion's number at both scales, and where they fall on different sides.
 
-The sweep decides, since it has seeds and controls. The run shown, at the report's own scale where that is recorded, has one
-seed: its number gets no interval and no verdict, only a side.
+The sweep decides, since it has seeds and controls. The run shown, at the report's own scale where such a run is recorded, has
+one seed: its number gets no interval and no verdict, only a side.
 """
 
 import math
@@ -17,8 +17,8 @@ from civilwar.runs.reader import Run
 COLUMNS = ["id", "criterion", "says", "wanted", "sweep", "low", "high", "n", "shown", "same_side"]
 
 
-def of_one_run(finding: Finding, run: Run) -> float:
-    """The criterion's number in one baseline run. NaN where it takes a control, several seeds or no run at all."""
+def number_in_run(finding: Finding, run: Run) -> float:
+    """The criterion's number in one baseline run. NaN where it needs a control, several seeds or no run at all."""
     estimator = ESTIMATORS[finding.criterion.name]
     if estimator.unit != "run" or estimator.variant != BASELINE:
         return math.nan
@@ -36,7 +36,7 @@ def beside(verdicts: Iterable[Verdict], run: Run, claims: Collection[str] | None
     """
     rows = []
     for finding in (f for v in verdicts for f in v.findings if claims is None or v.rule.id in claims):
-        shown = of_one_run(finding, run)
+        shown = number_in_run(finding, run)
         if math.isnan(shown):
             continue
         criterion = finding.criterion

@@ -4,24 +4,26 @@ import base64
 import html
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, display
 from myst_nb import glue as myst_glue
 
 from civilwar.evidence import scales
 from civilwar.evidence.claims import Finding, Verdict, decide, ledger, wanted
-from civilwar.evidence.exhibits import Exhibit, exhibits
-from civilwar.evidence.rules import RULES
+from civilwar.evidence.exhibits import Exhibit, exhibit, exhibits
+from civilwar.evidence.rules import RULES, shown_on
+from civilwar.inspector.widget import HeadInspector
 from civilwar.names.verdicts import color_of
-from civilwar.pages.door import csv_link, typographic
+from civilwar.pages.numbers import typographic
+from civilwar.pages.show import show_inspector, show_rows
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
 
-#: The page with the head inspector, as seen from the ledger's.
-INSPECTOR = "09_inspector.html"
+#: The pages with the head inspector and with the ledger, as seen from the other phases' pages.
+INSPECTOR, LEDGER = "09_inspector.html", "08_verdicts.html"
 
 
 def show_ledger(verdicts: Sequence[Verdict], run: Run) -> None:
@@ -33,7 +35,7 @@ def show_ledger(verdicts: Sequence[Verdict], run: Run) -> None:
     one_run = scales.beside(verdicts, run).set_index(["id", "criterion"])
     rows = [_row(verdict, heads.get(verdict.rule.id), _at_scale(verdict.headline, one_run)) for verdict in verdicts]
     columns = ("Id", "The report says", "Verdict", "Over seeds, with 95% interval", html.escape(shown_scale(run)))
-    _show("ledger", "cw-ledger", columns, rows, ledger(verdicts))
+    show_rows("ledger", "cw-ledger", columns, rows, ledger(verdicts))
     myst_glue("picture_glance", HTML(_glance(verdicts, heads)), display=False)
 
 
@@ -46,7 +48,20 @@ def show_exhibits(verdicts: Sequence[Verdict], run: Run) -> None:
         f'<td><a href="#{html.escape(exhibit.address)}">{html.escape(exhibit.chosen)}</a></td></tr>'
         for exhibit in found
     ]
-    _show("exhibits", "cw-ledger", ("Id", "The report says", "See"), rows, pd.DataFrame(map(asdict, found)))
+    show_rows("exhibits", "cw-ledger", ("Id", "The report says", "See"), rows, pd.DataFrame(map(asdict, found)))
+
+
+def show_exhibit(run: Run, claim: str, name: str, views: Sequence[str], metric: str | None = None) -> None:
+    """Display an inspector, reduced to ``views``, at the head of ``run`` that shows a claim; glued as ``picture_{name}``.
+
+    ``metric``: what to colour, by default the exhibit's own. Raises KeyError where no head of this run can show the claim.
+    """
+    shown = exhibit(run, claim)
+    inspector = HeadInspector(
+        run, layer=shown.layer, query_head=shown.query_head, metric=metric or shown.metric, views=views
+    )
+    display(HTML(f'<p class="cw-said"><a href="{INSPECTOR}">The inspector</a> has all views.</p>'))
+    show_inspector(inspector, name)
 
 
 def _glance(verdicts: Sequence[Verdict], heads: Mapping[str, Exhibit]) -> str:
@@ -55,7 +70,7 @@ def _glance(verdicts: Sequence[Verdict], heads: Mapping[str, Exhibit]) -> str:
     for verdict in verdicts:
         claim, seen = verdict.rule.id, _seen(heads.get(verdict.rule.id), "see")
         rows.append(
-            f'<li><a href="08_verdicts.html#{claim}">{claim}</a> <span>{html.escape(verdict.rule.statement)}</span> '
+            f'<li><a href="{LEDGER}#{claim}">{claim}</a> <span>{html.escape(verdict.rule.statement)}</span> '
             f"{_judged(verdict)} {seen}</li>"
         )
     return f'<ul class="cw-glance">{"".join(rows)}</ul>'
@@ -66,17 +81,6 @@ def _seen(exhibit: Exhibit | None, text: str) -> str:
         return ""
     said = f"{text} {exhibit.chosen} for {exhibit.claim} in the head inspector"
     return f'<a href="{INSPECTOR}#{html.escape(exhibit.address)}" aria-label="{html.escape(said)}">{text}</a>'
-
-
-def _show(name: str, look: str, columns: Sequence[str], rows: Iterable[str], data: pd.DataFrame) -> None:
-    """Display rows of HTML under their columns, with ``data`` as CSV below; glued as ``picture_{name}``."""
-    head = "".join(f"<th>{column}</th>" for column in columns)
-    page = (
-        f'<figure class="cw-figure" id="{name}"><div class="cw-scroll"><table class="{look} dataframe">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="cw-links">{csv_link(name, "", data)}</p></figure>'
-    )
-    myst_glue(f"picture_{name}", HTML(page), display=True)
 
 
 def chip(verdict: str) -> str:
@@ -143,12 +147,24 @@ def _digits(value: float) -> str:
     return ".0f" if abs(value) >= 100 else ".1f" if abs(value) >= 10 else ".2f"
 
 
+def show_over_seeds(sweep: Sweep, run: Run, page: str) -> None:
+    """Display the criteria of every claim whose figure stands on ``page``, over the sweep's seeds and in ``run``."""
+    display(
+        HTML(
+            f'<p class="cw-said">What this page measures in one run, as the <a href="{LEDGER}">verdicts</a> measure it: '
+            "over the seeds of the sweep, and in the run shown here. The sweep decides, since it has seeds; a number of one "
+            "run that falls on the other side of what was asked is marked.</p>"
+        )
+    )
+    show_scales(sweep, run, shown_on(page))
+
+
 def show_scales(sweep: Sweep, run: Run, claims: Collection[str], name: str = "scales") -> None:
     """Display the criteria of ``claims`` over the sweep's seeds and in ``run``; those on different sides are marked."""
     table = scales.beside(decide(sweep, [rule for rule in RULES if rule.id in claims]), run)
     rows = [_scale_row(row) for _, row in table.iterrows()]
     columns = ("Id", "Criterion", "Asked", "Over seeds", html.escape(shown_scale(run)))
-    _show(name, "cw-ledger", columns, rows, table)
+    show_rows(name, "cw-ledger", columns, rows, table)
 
 
 def _scale_row(row: pd.Series) -> str:
@@ -164,7 +180,7 @@ def show_runs(runs: Sequence[Run]) -> None:
     """Display every run behind the page once, with its manifest to download."""
     runs = list({run.name: run for run in runs}.values())
     columns = ("run", "commit", "minutes", "held-out loss", "manifest")
-    _show("runs", "cw-table", columns, map(_run_row, runs), runs_table(runs))
+    show_rows("runs", "cw-table", columns, map(_run_row, runs), runs_table(runs))
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:

@@ -84,6 +84,14 @@ def test_a_page_with_an_inspector_stays_under_five_megabytes(html: Path) -> None
             assert file.stat().st_size + code + (data / "core.js").stat().st_size + layers < 5e6, file
 
 
+def test_the_front_page_has_a_card_for_every_phase_in_the_book_s_order(html: Path) -> None:
+    page = BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser")
+    cards = [link["href"].partition("#")[0] for link in page.select(".sd-card a[href]")]
+    contents = [link["href"] for link in page.select("nav.bd-links li.toctree-l1 > a[href^=phases]")]
+    assert cards == contents
+    assert len(cards) == len(list((paths.repository() / "book" / "phases").glob("*.ipynb")))
+
+
 def test_figures_speak_and_carry_their_data(html: Path) -> None:
     figures = [figure for page in pages(html).values() for figure in page.select("figure.cw-figure")]
     assert len(figures) >= 12
@@ -133,7 +141,7 @@ def test_a_definition_in_the_margin_is_whole_and_names_no_key_of_a_source(html: 
 
 
 def test_numbers_are_written_with_minus_signs_and_never_as_nan(html: Path) -> None:
-    written = [number.get_text() for page in pages(html).values() for number in page.select("span.pasted-text")]
+    written = [number.get_text() for page in pages(html).values() for number in page.select("span.cw-number")]
     assert sum("\N{MINUS SIGN}" in number for number in written) > 3
     assert not [number for number in written if re.search(r"(?<![\w.])-\d|^nan$", number)]
 

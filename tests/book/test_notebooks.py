@@ -2,13 +2,16 @@
 
 import ast
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 from civilwar import paths
+from civilwar.evidence.rules import shown_on
 from civilwar.pages.publish import phase_notebooks
 from civilwar.recipe import plan
 from civilwar.recipe.config import DEFAULT_CORPUS, make_config
@@ -31,8 +34,11 @@ def by_name(file: Path) -> str:
     return file.stem
 
 
-def test_there_is_a_notebook_per_phase() -> None:
-    assert [file.stem[:2] for file in SOURCES] == [f"{number:02d}" for number in range(1, 12)]
+def test_the_table_of_contents_has_every_notebook_once() -> None:
+    assert [file.stem[:2] for file in SOURCES] == [f"{number:02d}" for number in range(1, len(SOURCES) + 1)]
+    contents = parse_toc_yaml(paths.repository() / "book" / "_toc.yml").root.child_files()
+    listed = [document.removeprefix("phases/") for document in contents if document.startswith("phases/")]
+    assert sorted(listed) == [file.stem for file in SOURCES]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
@@ -54,18 +60,34 @@ def test_the_first_code_cell_holds_the_parameters_as_literals(file: Path) -> Non
     assert values == ["auto", plan.SHOWN, plan.BASELINE, 0, DEFAULT_CORPUS, "auto"]
 
 
+def test_a_page_s_scales_are_those_of_its_own_claims() -> None:
+    code = {file.stem: "\n".join(cell.source for cell in cells(file)) for file in SOURCES}
+    asked = {stem: re.findall(r"show_over_seeds\(.*\"(.+)\"\)", source) for stem, source in code.items()}
+    assert sum(map(bool, asked.values())) > 5
+    assert all(pages in ([], [stem]) and (shown_on(stem) or not pages) for stem, pages in asked.items())
+
+
+@lru_cache
+def glued_names() -> set[str]:
+    """Names of all that the executed notebooks glued."""
+    outputs = [output for file in EXECUTED.glob("*.ipynb") for cell in cells(file) for output in cell.outputs]
+    return {output.metadata.scrapbook.name for output in outputs if "scrapbook" in output.get("metadata", {})}
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
-def test_prose_names_only_numbers_that_its_notebook_glues(file: Path) -> None:
+def test_a_notebook_has_a_card_for_the_front_page(file: Path) -> None:
+    card = nbformat.read(file, as_version=4).metadata.card
+    assert card.title
+    assert card.question[-1] in "?."
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_prose_names_only_numbers_that_a_notebook_glues(file: Path) -> None:
     prose = "\n".join(cell.source for cell in cells(file, "markdown"))
-    named = set(re.findall(r"\{glue:text\}`([a-z0-9_]+)", prose))
-    glued = {
-        output.metadata.scrapbook.name
-        for cell in cells(EXECUTED / file.name)
-        for output in cell.outputs
-        if "scrapbook" in output.get("metadata", {})
-    }
+    named = set(re.findall(r"\{number\}`([a-z0-9_]+)", prose))
+    assert "{glue:" not in prose
     assert named
-    assert named <= glued
+    assert named <= glued_names()
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
@@ -91,13 +113,11 @@ def test_every_notebook_runs_under_smoke_and_trains_what_is_missing(
     papermill.execute_notebook(str(file), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
     assert (runs_dir / name / "manifest.json").is_file()
     # without a sweep a comparison is a sentence in place of its figure
-    shown = [
-        o
-        for cell in cells(tmp_path / "out.ipynb")
-        for o in cell.outputs
-        if re.search("cw-(figure|note|inspector)", str(o))
-    ]
-    assert len(shown) >= 3
+    code = cells(tmp_path / "out.ipynb")
+    shown = [cell for cell in code if re.search("cw-(figure|note|inspector)", str(cell.outputs))]
+    showing = [cell for cell in code if re.search(r"^show\w*\(", cell.source, re.MULTILINE)]
+    assert showing
+    assert all(cell in shown for cell in showing)
 
 
 def pages_of(name: str, out: Path, parameters: dict[str, object]) -> list[str]:

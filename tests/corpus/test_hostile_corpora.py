@@ -189,7 +189,9 @@ device = "cpu"
 """,
     """
 import pandas as pd
-from civilwar.pages.door import glue, glue_run, open_phase, say, show, show_inspector, show_table
+from civilwar.pages.door import open_phase
+from civilwar.pages.numbers import glue, glue_run
+from civilwar.pages.show import say, show, show_inspector, show_table
 from civilwar.plots import style
 from civilwar.inspector.widget import HeadInspector
 

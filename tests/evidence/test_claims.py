@@ -1,6 +1,7 @@
 """The verdicts: their statistics against closed forms, and every claim's test on sweeps whose truth is known."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from civilwar.analysis.capacity import report_rank
 from civilwar.evidence import claims
 from civilwar.evidence.claims import Finding, holm, on_the_side, one_sided_p, verdict_of
 from civilwar.evidence.estimators import CAPACITY_RANK, ESTIMATORS, order_persistence
-from civilwar.evidence.rules import LEVEL, RULES, Criterion, Role, Rule
+from civilwar.evidence.rule import LEVEL, Criterion, Role, Rule
+from civilwar.evidence.rules import RULES
 from civilwar.names.verdicts import PENDING, VERDICTS
 from civilwar.recipe.config import make_config
 from civilwar.recipe.plan import CONTROL_SEEDS
@@ -22,7 +24,7 @@ from civilwar.runs.collection import Sweep
 
 
 def test_every_claim_of_the_report_has_a_rule() -> None:
-    assert [rule.id for rule in RULES] == [f"C{i:02d}" for i in range(1, 19)]
+    assert [rule.id for rule in RULES] == [f"C{i:02d}" for i in range(1, len(RULES) + 1)]
     assert all(any(c.role in ("claim", "construction") for c in rule.criteria) for rule in RULES)
 
 
@@ -107,11 +109,13 @@ def test_sides(value: float, side: str, threshold: float | tuple[float, float], 
 
 
 def finding(role: Role, holds: bool, defined: bool = True) -> Finding:
-    criterion = Criterion("dip_depth", "a number", "above", 0.0, "because", role)
-    rule = Rule("C00", "s", "r", "n", (criterion,), ("page", "figure"))
+    criterion = Criterion(name="dip_depth", says="a number", side="above", threshold=0.0, reason="because", role=role)
+    rule = Rule(id="C00", statement="s", reported="r", null="n", criteria=(criterion,), figure=("page", "figure"))
     value = (1.0 if holds else -1.0) if defined else math.nan
     p = (1e-6 if holds else 0.9) if defined else math.nan
-    return Finding(rule, criterion, value, value, value, 8, {}, p, p)
+    return Finding(
+        rule=rule, criterion=criterion, value=value, low=value, high=value, n=8, per_seed={}, p=p, p_adjusted=p
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_how_findings_make_a_verdict(verdict: str, findings: list[tuple[Role, bo
 def test_a_good_estimate_without_significance_does_not_hold() -> None:
     good = finding("claim", True)
     assert good.holds
-    assert not Finding(good.rule, good.criterion, 1.0, -3.0, 5.0, 4, {}, 0.2, 0.9).holds
+    assert not replace(good, low=-3.0, high=5.0, n=4, p=0.2, p_adjusted=0.9).holds
 
 
 # ---------------------------------------------------------------- whole sweeps
@@ -223,7 +227,7 @@ def test_the_ledger_has_a_row_for_every_claim(verdicts: dict[str, dict[str, clai
     assert table.loc["C02", "n"] == 4
     assert table.loc["C13", "estimate"] == claims.value_of(made, "settle_step")
     summary = claims.summary(made)
-    assert summary["n_claims"] == 18
+    assert summary["n_claims"] == len(RULES)
     assert summary["c02_dip_depth"] == claims.value_of(made, "dip_depth")
     assert summary["verdict_c02"] == "artefact"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from synthetic import Truth, make_synthetic_config, write_run
 
-from civilwar.evidence.exhibits import Exhibit, exhibits
-from civilwar.evidence.rules import RULES
+from civilwar.evidence.exhibits import PICKS, Exhibit, exhibit, exhibits
+from civilwar.evidence.rules import RULES, shown_on, threshold
 from civilwar.runs.reader import Run
 
 LAST = 40
@@ -59,6 +59,27 @@ def test_the_head_is_the_one_that_the_rule_means(
 def test_an_exhibit_is_a_claim_s_and_has_an_address(shown: dict[str, Exhibit]) -> None:
     assert set(shown) <= {rule.id for rule in RULES}
     assert shown["C07"].address == f"layer=2&head=6&step={LAST}&metric=norm_mean"
+
+
+def test_every_pick_is_a_rule_s_and_one_exhibit_is_the_same_as_among_all(tmp_path: Path) -> None:
+    assert {rule.head.by for rule in RULES if rule.head} == set(PICKS)
+    run = known_run(tmp_path / "known")
+    for shown in exhibits(run):
+        assert exhibit(run, shown.claim) == shown
+    with pytest.raises(KeyError, match=f"no head of {run.name} shows C18"):
+        exhibit(run, "C18")
+
+
+def test_a_page_has_the_claims_whose_figures_it_shows() -> None:
+    assert shown_on("01_divergence") == ["C01", "C03"]
+    assert shown_on("glossary") == []
+
+
+def test_a_threshold_is_looked_up_by_its_criterion() -> None:
+    assert threshold("kept_by_directions") == 0.95
+    for name in ("onset_step", "no_such_criterion"):  # a range, and nothing
+        with pytest.raises(KeyError, match=name):
+            threshold(name)
 
 
 def test_without_a_learned_gain_no_layer_shows_one(tmp_path: Path) -> None:

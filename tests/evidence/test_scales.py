@@ -90,7 +90,7 @@ def test_the_column_says_how_large_and_which_seed(other: Run) -> None:
 
 def test_a_run_behind_the_page_is_listed_once(smoke_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[list[str], pd.DataFrame]] = []
-    monkeypatch.setattr(ledger, "_show", lambda name, look, columns, rows, data: shown.append((list(rows), data)))
+    monkeypatch.setattr(ledger, "show_rows", lambda name, look, columns, rows, data: shown.append((list(rows), data)))
     ledger.show_runs([smoke_run, smoke_run])
     ((rows, data),) = shown
     assert len(rows) == 1

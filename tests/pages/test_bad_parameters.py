@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civilwar.names.variants import VARIANTS
-from civilwar.pages import door as notebook
+from civilwar.pages import door
 from civilwar.pages.publish import phase_notebooks
 from civilwar.recipe.config import PRESETS, ConfigError
 
@@ -56,7 +56,7 @@ def test_a_wrong_parameter_is_refused_in_one_sentence_that_names_it(
     before = set(runs_dir.iterdir())
     wrong = {"run": "never-made", "preset": "smoke"} | {parameter: data.draw(WRONG[parameter])}
     with mpl.rc_context(), pytest.raises(ConfigError) as caught:
-        notebook.open_phase(**wrong)
+        door.open_phase(**wrong)
     assert_one_sentence(str(caught.value), parameter)
     assert set(runs_dir.iterdir()) == before
 
@@ -67,7 +67,7 @@ def test_a_right_device_is_let_through(device: str, monkeypatch: pytest.MonkeyPa
     asked: list[str] = []
     monkeypatch.setattr("civilwar.training.loop.train", lambda config, name, device: asked.append(device))
     with mpl.rc_context():
-        notebook.open_phase("never-made", "smoke", device=device)
+        door.open_phase("never-made", "smoke", device=device)
     assert asked == [device]
 
 

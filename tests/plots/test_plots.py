@@ -24,7 +24,7 @@ from civilwar.inspector import bundle
 from civilwar.names.kinds import KINDS, kind_of_score
 from civilwar.names.variants import LABELS, VARIANTS
 from civilwar.names.verdicts import PENDING, VERDICTS, color_of
-from civilwar.pages import door as notebook
+from civilwar.pages import show as to_page
 from civilwar.plots import capacity as draw_capacity
 from civilwar.plots import controls as draw_controls
 from civilwar.plots import divergence as draw_divergence
@@ -624,7 +624,7 @@ def shown(capture: list[object], **options: object) -> BeautifulSoup:
     ax.set(xlabel="step", ylabel="norm")
     defaults = {"data": pd.DataFrame({"step": [0, 1]}), "name": "figure", "title": "t", "alt": "a", "caption": "c"}
     defaults["runs"] = []
-    notebook.show(figure, **(defaults | options))  # type: ignore[arg-type]
+    to_page.show(figure, **(defaults | options))  # type: ignore[arg-type]
     assert not plt.get_fignums()
     return BeautifulSoup(capture[-1].data, "html.parser")  # type: ignore[attr-defined]
 
@@ -632,14 +632,14 @@ def shown(capture: list[object], **options: object) -> BeautifulSoup:
 @pytest.fixture
 def displayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     pages: list[object] = []
-    monkeypatch.setattr(notebook, "myst_glue", lambda key, page, display: pages.append(page))
+    monkeypatch.setattr(to_page, "myst_glue", lambda key, page, display: pages.append(page))
     return pages
 
 
 def inline(draw: Draw, run: Run) -> str:
     figure, ax = style.single()
     draw(run, ax)
-    svg = notebook._inline_svg(figure, "what it shows")
+    svg = to_page.inline_svg(figure, "what it shows")
     plt.close(figure)
     return svg
 
@@ -689,11 +689,11 @@ def test_hostile_text_in_the_drawing_and_its_data_stays_text(displayed: list[obj
     ax.set_title(HOSTILE)
     ax.plot([0, 1], [0, 1])
     table = pd.DataFrame({HOSTILE: [HOSTILE, "</a><script>"], "x": [1.0, 2.0]})
-    notebook.show(figure, table, "name", "t", "a", runs=[])
+    to_page.show(figure, table, "name", "t", "a", runs=[])
     page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
     assert not page.find_all(["script", "img"])
     assert HOSTILE in page.find("svg").get_text()
-    notebook.show_table(table, "name", HOSTILE)
+    to_page.show_table(table, "name", HOSTILE)
     page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
     assert not page.find_all(["script", "img"])
 
@@ -715,7 +715,7 @@ def test_a_figure_of_several_runs_counts_them(displayed: list[object], run: Run,
 def test_a_table_has_minus_signs_and_dashes_and_its_data_are_as_they_were(displayed: list[object]) -> None:
     table = pd.DataFrame({"x": [-0.5, np.nan], "said": ["-1.5 to 2", "kill -9"]})
     for words, shown_text in ((False, "-1.5 to 2"), (True, "\N{MINUS SIGN}1.5 to 2")):
-        notebook.show_table(table, "name", "t", 1, words=words)
+        to_page.show_table(table, "name", "t", 1, words=words)
         page = BeautifulSoup(displayed[-1].data, "html.parser")  # type: ignore[attr-defined]
         cells = [cell.get_text() for cell in page.select("td")]
         assert cells == ["\N{MINUS SIGN}0.5", shown_text, "\N{EN DASH}", "kill -9"]

@@ -1,0 +1,57 @@
+"""Numbers for the prose: glued by a notebook under a name, written by the book's ``{number}`` role, with minus signs."""
+
+import math
+import re
+from numbers import Integral
+
+from myst_nb import glue as myst_glue
+
+from civilwar.runs.reader import Run
+
+
+def glue(**numbers: float | int | str | None) -> None:
+    """Make numbers available to the prose of this page and, through ``{number}``, of all others.
+
+    Undefined numbers are glued as nan, never as 0.
+    """
+    for key, value in numbers.items():
+        # plain Python numbers: NumPy's would be shown as np.float64(...)
+        if isinstance(value, Integral):
+            plain: float | int | str = int(value)
+        elif isinstance(value, str):
+            plain = value
+        else:
+            plain = math.nan if value is None else float(value)
+        myst_glue(key, plain, display=False)
+
+
+def glue_run(run: Run) -> None:
+    """Glue what a page says about the run itself: its name, size, corpus, machine and cost."""
+    manifest, config = run.manifest, run.config
+    corpus, timings = manifest["corpus"], manifest.get("timings", {})
+    loss = run.table("train")["loss"]
+    glue(
+        run_name=run.name,
+        run_status=str(manifest["status"]),
+        commit=(manifest["commit"] or "unknown")[:12],
+        config_hash=config.hash,
+        n_steps=config.train.steps,
+        n_tokens=config.n_tokens,
+        n_parameters=int(manifest["n_parameters"]),
+        d_head=config.model.d_head,
+        corpus_documents=int(corpus["documents"]),
+        corpus_megabytes=corpus["bytes"] / 1e6,
+        corpus_tokens_millions=corpus["train_tokens"] / 1e6,
+        device_name=str(manifest["device"]["name"]),
+        wall_minutes=timings.get("wall_seconds", math.nan) / 60,
+        tokens_per_second=timings.get("tokens_per_second", math.nan),
+        n_sittings=1 + len(manifest.get("resumed_at", [])),
+        first_loss=float(loss.iloc[0]),
+        final_loss=float(loss.tail(16).mean()),
+        validation_loss=float(run.table("probe_loss").groupby("step")["loss"].mean().iloc[-1]),
+    )
+
+
+def typographic(text: str, before: str = r"\d") -> str:
+    """Minus signs before numbers (what ``before`` matches), instead of the hyphens that Python's format writes."""
+    return re.sub(rf"(?<![\w.-])-(?={before})", "\N{MINUS SIGN}", text)
