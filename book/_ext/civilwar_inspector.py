@@ -14,7 +14,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from civilwar.errors import RunError
 from civilwar.inspector import bundle
-from civilwar.inspector.of_run import of_run
+from civilwar.inspector.of_run import payload_of_run
 from civilwar.inspector.static import MARK, write_scripts
 from civilwar.runs.reader import open_run
 
@@ -52,7 +52,7 @@ def _write_data(app: Sphinx, exception: Exception | None) -> None:
         return
     for name in sorted(app.civilwar_runs):  # type: ignore[attr-defined]
         try:
-            write_scripts(of_run(open_run(name)), Path(app.outdir) / "_static" / FOLDER)
+            write_scripts(payload_of_run(open_run(name)), Path(app.outdir) / "_static" / FOLDER)
         except RunError as error:
             logger.warning("an inspector shows run %s: %s", name, error, type="civilwar", subtype="inspector")
 

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from civilwar.analysis.gain import GOLDEN_DEVIATIONS
 from civilwar.corpus.tokenizer import is_separator
-from civilwar.inspector.of_run import Payload
+from civilwar.inspector.payload import Gain, Patterns, Payload, Series, Text
 from civilwar.measure import metrics
 from civilwar.measure.hooks import QueriesKeys, norm_modules, watch_queries_keys
 from civilwar.names.measures import MEASURES
-from civilwar.plots import style
 
 #: Tokens of a text that are shown; a longer map could not be read.
 LONGEST = 64
 #: What configurations call the longest text a model can take.
 CONTEXTS = ("max_position_embeddings", "context")
+#: The one moment that a model has.
+MOMENT = (0,)
 #: What a text can tell of a head without a snapshot's probe.
 MEASURED = ("norm_mean", "entropy_normalised", "max_weight", "sink", "previous_token_score")
 
@@ -42,7 +43,7 @@ class Tokenizer(Protocol):
         """The text of ids."""
 
 
-def of_model(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Payload:
+def payload_of_model(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Payload:
     """Every head of ``model`` on ``texts``, each cut to `LONGEST` tokens.
 
     Raises ValueError where the model has no such norms or no attention to give, or where a text has fewer than two tokens.
@@ -60,15 +61,22 @@ def of_model(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Pa
         seen = [_look(model, torch.tensor([ids], device=device), n_layers) for ids, _ in coded]
     finally:
         model.train(was_training)
-    n_query_heads, n_kv_heads = seen[0][0].shape[1], seen[0][1].shape[1]
-    d_head = seen[0][1].shape[-1]
-    context = next((n for name in CONTEXTS if (n := getattr(getattr(model, "config", None), name, None))), None)
-    meta = _about(type(model).__name__, n_layers, n_query_heads, n_kv_heads, d_head, context)
-    meta["texts"] = [{"tokens": tokens, "separator": [is_separator(t) for t in tokens]} for _, tokens in coded]
-    payload = Payload(meta, _measures(seen), _triangles([attention for attention, _, _ in seen]), {"moment": [0]})
-    payload.arrays |= _gain(model, seen, n_layers, d_head)
-    payload.arrays |= _rope(model, n_layers, d_head)
-    return payload
+    attentions = [attention for attention, _, _ in seen]
+    n_kv_heads, _, d_head = seen[0][1].shape[1:]
+    return Payload(
+        name=type(model).__name__,
+        n_layers=n_layers,
+        n_query_heads=attentions[0].shape[1],
+        n_kv_heads=n_kv_heads,
+        d_head=d_head,
+        context=next((n for name in CONTEXTS if (n := getattr(getattr(model, "config", None), name, None))), None),
+        last_step=0,
+        default=MEASURED[0],
+        measures=_measures(seen),
+        gain=_gain(model, seen, n_layers, d_head),
+        texts=tuple(Text(tuple(tokens), tuple(is_separator(t) for t in tokens)) for _, tokens in coded),
+        patterns=Patterns(MOMENT, _triangles(attentions)),
+    )
 
 
 def _tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[str]]:
@@ -140,42 +148,8 @@ def _attention(model: nn.Module, event: QueriesKeys) -> Float[Tensor, "query_hea
     return metrics.causal_attention(metrics.attention_logits(queries, keys))
 
 
-def _about(
-    name: str, n_layers: int, n_query_heads: int, n_kv_heads: int, d_head: int, context: int | None
-) -> dict[str, Any]:
-    measures = [
-        {
-            "key": m.key,
-            "label": m.label,
-            "unit": m.unit,
-            "owner": m.owner,
-            "says": m.says,
-            "clock": "moment",
-            "null": None,
-        }
-        for m in (MEASURES[key] for key in MEASURED)
-    ]
-    return {
-        "name": name,
-        "n_layers": n_layers,
-        "n_query_heads": n_query_heads,
-        "n_kv_heads": n_kv_heads,
-        "d_head": d_head,
-        "context": context,
-        "last_step": 0,
-        "kv_colors": [style.kv_head_color(kv_head) for kv_head in range(n_kv_heads)],
-        "less": style.LESS,
-        "more": style.MORE,
-        "null_color": style.NULL,
-        "kinds": [],
-        "measures": measures,
-        "default": "norm_mean",
-        **{f"{what}_clock": "moment" for what in ("pattern", "gain", "energy")},
-    }
-
-
-def _measures(seen: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, np.ndarray]:
-    """Mean over texts of every measure, [moment, layer, head]."""
+def _measures(seen: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Series, ...]:
+    """Mean over texts of every measure."""
     of_texts: dict[str, list[Tensor]] = {key: [] for key in MEASURED}
     for attention, keys, _ in seen:
         of_texts["norm_mean"].append(metrics.vector_norm(keys).mean(-1))
@@ -184,7 +158,11 @@ def _measures(seen: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, np.ndarray
         of_texts["max_weight"].append(metrics.largest_weight(attention).mean(-1))
         of_texts["sink"].append(metrics.sink_alpha(attention[..., 0], 1, attention.shape[-1]))
         of_texts["previous_token_score"].append(metrics.previous_token_score(attention))
-    return {key: torch.stack(values).mean(0)[None].double().cpu().numpy() for key, values in of_texts.items()}
+    values = {key: torch.stack(texts).mean(0)[None].double().cpu().numpy() for key, texts in of_texts.items()}
+    return tuple(
+        Series(m.key, m.label, m.unit, m.owner, m.says, MOMENT, values[m.key])
+        for m in (MEASURES[key] for key in MEASURED)
+    )
 
 
 def _triangles(attentions: list[Tensor]) -> np.ndarray:
@@ -199,10 +177,8 @@ def _triangles(attentions: list[Tensor]) -> np.ndarray:
     return cells
 
 
-def _gain(
-    model: nn.Module, seen: list[tuple[Tensor, Tensor, Tensor]], n_layers: int, d_head: int
-) -> dict[str, np.ndarray]:
-    """Gains of the key norms, [moment, layer, d_head], undefined without one; and the keys' energy before them."""
+def _gain(model: nn.Module, seen: list[tuple[Tensor, Tensor, Tensor]], n_layers: int, d_head: int) -> Gain:
+    """Gains of the key norms, undefined without one; and the keys' energy before them."""
     gains = np.full((1, n_layers, d_head), math.nan)
     for layer, (_, k_norm) in enumerate(norm_modules(model)):
         weight = getattr(k_norm, "weight", None)
@@ -211,14 +187,19 @@ def _gain(
     energy = torch.stack([metrics.energy(before).mean(-2) for _, _, before in seen]).mean(0)
     middle, deviation = gains[0].mean(-1, keepdims=True), gains[0].std(-1, ddof=1, keepdims=True)
     golden = gains[0] > middle + GOLDEN_DEVIATIONS * deviation
-    return {
-        "gain": gains,
-        "energy": energy[None].double().cpu().numpy(),
-        "golden": golden.astype(np.uint8),
-    }
+    rank, wavelength = _rope(model, n_layers, d_head)
+    return Gain(
+        steps=MOMENT,
+        gain=gains,
+        energy_steps=MOMENT,
+        energy=energy[None].double().cpu().numpy(),
+        golden=golden.astype(np.uint8),
+        rank=rank,
+        wavelength=wavelength,
+    )
 
 
-def _rope(model: nn.Module, n_layers: int, d_head: int) -> dict[str, np.ndarray]:
+def _rope(model: nn.Module, n_layers: int, d_head: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequency rank of every dimension, and the wavelength of every rank in tokens; undefined where the base is unknown.
 
     This package's Decoder turns the pair (2i, 2i+1) by frequencies that its buffers hold; transformers' models turn
@@ -238,4 +219,4 @@ def _rope(model: nn.Module, n_layers: int, d_head: int) -> dict[str, np.ndarray]
         ranks = np.tile(half, (n_layers, 2))
         wavelength = 2 * math.pi * base ** (2.0 * half / d_head)
     # geometric, so that even steps would swallow the short ones
-    return {"rank": ranks.astype(np.int32), "wavelength": wavelength.astype(np.float32)}
+    return ranks.astype(np.int32), wavelength.astype(np.float32)

@@ -1,84 +1,84 @@
 """A header and named arrays as one compressed block of bytes, for the browser. `js/codec.js` undoes it.
 
-Layout, before gzip: the header's length in bytes (uint32, little-endian), the header (JSON, padded with spaces), then the
-arrays, each beginning at a multiple of 8 bytes counted from the start. Arrays of float64 travel as 16-bit steps between their
-smallest and largest value, so they come back to within 1/131,068 of that range; the top code stands for undefined. That is
-fine for measures and useless for what spans many sizes: send such an array as float32, which travels as it is.
+The block is a gzipped safetensors file (https://github.com/huggingface/safetensors): the length of its own header in bytes
+(uint64, little-endian), that header (JSON), then the arrays. Ours stands in its metadata as JSON under `KEY`, in two parts:
+``meta``, and ``steps``. Arrays of float64 travel as 16-bit steps between their smallest and largest value, so they come back
+to within 1/131,068 of that range; the top code stands for undefined, and ``steps`` has the smallest value and the step of
+each. That is fine for measures and useless for what spans many sizes: send such an array as float32, which travels as it is.
 """
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
+#: The one entry of the metadata: safetensors writes several in no certain order.
+KEY = "inspector"
 #: The code of an undefined value, and the largest code of a defined one.
 UNDEFINED = 65535
 LARGEST = UNDEFINED - 1
-ALIGNMENT = 8
 #: What travels as it is.
-PLAIN = {"uint8": np.uint8, "int32": np.int32, "float32": np.float32}
+PLAIN = ("uint8", "int32", "float32")
 
 
 def pack(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """``meta`` (whatever JSON can say) and ``arrays`` (uint8, int32, float32, float64) as bytes; the same every time."""
-    bodies: list[bytes] = []
-    described: dict[str, dict[str, Any]] = {}
+    """``meta`` (whatever JSON can say) and ``arrays`` (uint8, int32, float32, float64) as bytes; the same every time.
+
+    Raises TypeError for arrays of another type, and ValueError for what JSON cannot say.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    steps: dict[str, tuple[float, float]] = {}
     for name, array in arrays.items():
-        described[name], body = _encode(array)
-        bodies.append(body + bytes(-len(body) % ALIGNMENT))
-    header = _header(meta, described, bodies)
-    # no time stamp and no file name: the same run gives the same bytes
-    return gzip.compress(len(header).to_bytes(4, "little") + header + b"".join(bodies), mtime=0)
+        if str(array.dtype) in PLAIN:
+            tensors[name] = np.ascontiguousarray(array)
+        else:
+            tensors[name], *scale = quantised(array)
+            steps[name] = (scale[0], scale[1])
+    # NaN is not JSON, and a browser would refuse the whole header
+    said = json.dumps({"meta": meta, "steps": steps}, allow_nan=False, separators=(",", ":"))
+    return _gzipped(safetensors.numpy.save(tensors, {KEY: said}))
 
 
 def unpack(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Inverse of `pack`, up to the 16-bit steps; float64 comes back as float32."""
     raw = gzip.decompress(packed)
-    size = int.from_bytes(raw[:4], "little")
-    header = json.loads(raw[4 : 4 + size])
-    return header["meta"], {name: _decode(raw, entry) for name, entry in header["arrays"].items()}
+    size = int.from_bytes(raw[:8], "little")
+    said = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"][KEY])
+    arrays = safetensors.numpy.load(raw)
+    return said["meta"], arrays | {name: _restored(arrays[name], *scale) for name, scale in said["steps"].items()}
 
 
-def _header(meta: Mapping[str, Any], described: dict[str, dict[str, Any]], bodies: list[bytes]) -> bytes:
-    """JSON with every array's offset. The offsets depend on the header's length, so room is left for them."""
-    room = 24 * len(described)
-    for entry in described.values():
-        entry["offset"] = 0
-    length = len(_json({"meta": meta, "arrays": described})) + room
-    length += -(4 + length) % ALIGNMENT
-    offset = 4 + length
-    for entry, body in zip(described.values(), bodies, strict=True):
-        entry["offset"] = offset
-        offset += len(body)
-    return _json({"meta": meta, "arrays": described}).ljust(length)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    # NaN is not JSON, and a browser would refuse the whole header
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _encode(array: np.ndarray) -> tuple[dict[str, Any], bytes]:
-    kind = str(array.dtype)
-    if kind in PLAIN:
-        return {"dtype": kind, "shape": array.shape}, np.ascontiguousarray(array).tobytes()
-    if array.dtype.kind != "f":
-        raise TypeError(f"arrays of {kind} do not travel: expected float64, float32, uint8 or int32.")
+def quantised(array: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Codes (uint16) of an array's values, the smallest value, and the step between two codes."""
+    if array.dtype != np.float64:
+        raise TypeError(f"arrays of {array.dtype} do not travel: expected float64, {', '.join(PLAIN)}.")
     finite = np.isfinite(array)
     low, high = (float(array[finite].min()), float(array[finite].max())) if finite.any() else (0.0, 0.0)
     step = (high - low) / LARGEST
-    codes = np.full(array.shape, UNDEFINED, dtype="<u2")
+    codes = np.full(array.shape, UNDEFINED, dtype=np.uint16)
     codes[finite] = np.rint((array[finite] - low) / step) if step > 0 else 0
-    return {"dtype": "steps", "shape": array.shape, "low": low, "step": step}, codes.tobytes()
+    return codes, low, step
 
 
-def _decode(raw: bytes, entry: Mapping[str, Any]) -> np.ndarray:
-    count = int(np.prod(entry["shape"]))
-    if entry["dtype"] in PLAIN:
-        plain = np.frombuffer(raw, PLAIN[entry["dtype"]], count, entry["offset"])
-        return plain.reshape(entry["shape"])
-    codes = np.frombuffer(raw, "<u2", count, entry["offset"]).reshape(entry["shape"])
-    values = entry["low"] + codes.astype(np.float64) * entry["step"]
+def as_it_arrives(array: np.ndarray) -> np.ndarray:
+    """An array of float64 as the browser has it after its travel: the nearest 16-bit step, as float32."""
+    return _restored(*quantised(array))
+
+
+def _gzipped(raw: bytes) -> bytes:
+    """The smaller of two ways, without time stamp and file name, so that the same run gives the same bytes."""
+    ways = []
+    # small numbers that seldom repeat, as attention weights are, do better where only long repetitions count
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED):
+        press = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+        ways.append(press.compress(raw) + press.flush())
+    return min(ways, key=len)
+
+
+def _restored(codes: np.ndarray, low: float, step: float) -> np.ndarray:
+    values = low + codes.astype(np.float64) * step
     return np.where(codes == UNDEFINED, np.nan, values).astype(np.float32)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from civilwar.inspector.of_run import Payload
+from civilwar.inspector.payload import Payload
+from civilwar.inspector.values import Values, tick
 from civilwar.plots import style
 
 
@@ -25,85 +26,51 @@ def still(payload: Payload, views: Sequence[str], step: int, layer: int, query_h
 
 def describe(payload: Payload, views: Sequence[str], step: int, layer: int, query_head: int, metric: str) -> str:
     """The picture's alternative text."""
-    label = "kind of head" if metric == "kind" else _entry(payload, metric)["label"]
     return (
-        f"Head inspector, a still picture of its {' and '.join(views)} at step {step}: {label} of layer {layer}, "
-        f"query head {query_head} marked."
+        f"Head inspector, a still picture of its {' and '.join(views)} at step {step}: {_label(payload, metric)} of layer "
+        f"{layer}, query head {query_head} marked."
     )
 
 
-def _entry(payload: Payload, metric: str) -> dict[str, object]:
-    entry: dict[str, object] = next(entry for entry in payload.meta["measures"] if entry["key"] == metric)
-    return entry
+def _label(payload: Payload, metric: str) -> str:
+    return "kind of head" if metric == "kind" else payload.by_key[metric].label
 
 
-def _tick(payload: Payload, clock: object, step: int) -> int:
-    """The last tick at or before a step."""
-    return max(int(np.searchsorted(payload.clocks[str(clock)], step, side="right")) - 1, 0)
+def cells(payload: Payload, step: int, metric: str) -> list[list[tuple[float, ...]]]:
+    """Colours of the map as red, green, blue and opacity, [layer][query_head]."""
+    heads = range(payload.n_query_heads)
+    if metric == "kind" and payload.kinds is not None:
+        codes = payload.kinds.codes[tick(payload.kinds.steps, step)]
+        return [[to_rgba(payload.kinds.kinds[row[head]].color) for head in heads] for row in codes]
+    tints = Values(payload, metric).tints(step)
+    owners = [_owner(payload, metric, head) for head in heads]
+    return [
+        [to_rgba(style.LESS if below[owner] else style.MORE, strength[owner]) for owner in owners]
+        for below, strength in zip(*tints, strict=True)
+    ]
 
 
 def _owner(payload: Payload, metric: str, query_head: int) -> int:
-    group = payload.meta["n_query_heads"] // payload.meta["n_kv_heads"]
-    return query_head // group if _entry(payload, metric)["owner"] == "kv_head" else query_head
-
-
-def _cells(payload: Payload, step: int, metric: str) -> list[list[tuple[float, ...]]]:
-    """Colours [layer][query_head]."""
-    meta = payload.meta
-    shape = range(meta["n_layers"]), range(meta["n_query_heads"])
-    if metric == "kind":
-        codes = payload.arrays["kind"][_tick(payload, meta["kind_clock"], step)]
-        return [[to_rgba(meta["kinds"][codes[i, h]]["color"]) for h in shape[1]] for i in shape[0]]
-    entry = _entry(payload, metric)
-    values = payload.arrays[metric][_tick(payload, entry["clock"], step)]
-    off = values - _middle(payload, metric, step, float(np.nanmean(values)))[:, None]
-    # undefined is no colour
-    opacity = np.nan_to_num(np.abs(off) / _deviation(payload, metric)).clip(max=1)
-    owners = [_owner(payload, metric, head) for head in shape[1]]
-    return [[to_rgba(style.LESS if off[i, o] < 0 else style.MORE, opacity[i, o]) for o in owners] for i in shape[0]]
-
-
-def _null(payload: Payload, metric: str) -> dict[str, str] | None:
-    null: dict[str, str] | None = _entry(payload, metric)["null"]  # type: ignore[assignment] # entries are JSON
-    return null
-
-
-def _middle(payload: Payload, metric: str, step: int, otherwise: float) -> np.ndarray:
-    """Middle of the null of each layer at a step; the mean of all heads where there is none."""
-    null = _null(payload, metric)
-    if null is None:
-        return np.full(payload.meta["n_layers"], otherwise)
-    middle = payload.arrays[f"null_{metric}"][_tick(payload, null["clock"], step)].mean(-1)
-    return np.where(np.isnan(middle), otherwise, middle)
-
-
-def _deviation(payload: Payload, metric: str) -> float:
-    """How far any head of the run gets from the middle of its null: full colour, as in the inspector itself."""
-    entry, everything = _entry(payload, metric), payload.arrays[metric]
-    overall = float(np.nanmean(everything))
-    steps = payload.clocks[str(entry["clock"])]
-    middles = np.stack([_middle(payload, metric, step, overall) for step in steps])
-    return float(np.nanmax(np.abs(everything - middles[..., None]))) or 1.0
+    return query_head // payload.group_size if payload.by_key[metric].owner == "kv_head" else query_head
 
 
 def _map(payload: Payload, step: int, layer: int, query_head: int, metric: str, ax: Axes) -> None:
-    for row, colors in enumerate(_cells(payload, step, metric)):
+    for row, colors in enumerate(cells(payload, step, metric)):
         for column, color in enumerate(colors):
             ax.add_patch(
                 Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, facecolor=color, edgecolor=style.NULL, linewidth=0.4)
             )
     ax.add_patch(Rectangle((query_head - 0.47, layer - 0.46), 0.94, 0.92, fill=False, edgecolor=style.INK, linewidth=2))
     ax.set(
-        xlim=(-0.6, payload.meta["n_query_heads"] - 0.4),
-        ylim=(payload.meta["n_layers"] - 0.4, -0.6),
+        xlim=(-0.6, payload.n_query_heads - 0.4),
+        ylim=(payload.n_layers - 0.4, -0.6),
         xlabel="query head",
         ylabel="layer",
-        title=f"{'kind of head' if metric == 'kind' else _entry(payload, metric)['label']}, step {step}",
+        title=f"{_label(payload, metric)}, step {step}",
     )
-    if metric == "kind":
-        codes = payload.arrays["kind"][_tick(payload, payload.meta["kind_clock"], step)]
-        for (row, column), code in np.ndenumerate(codes):
-            text = payload.meta["kinds"][code]["code"]
+    if metric == "kind" and payload.kinds is not None:
+        for (row, column), code in np.ndenumerate(payload.kinds.codes[tick(payload.kinds.steps, step)]):
+            text = payload.kinds.kinds[code].code
             ax.text(column, row, text, color="white", fontsize=7.5, ha="center", va="center")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -111,36 +78,32 @@ def _map(payload: Payload, step: int, layer: int, query_head: int, metric: str, 
 
 
 def _time(payload: Payload, step: int, layer: int, query_head: int, metric: str, ax: Axes) -> None:
-    metric = payload.meta["default"] if metric == "kind" else metric
-    meta, entry = payload.meta, _entry(payload, metric)
-    steps, values = payload.clocks[str(entry["clock"])], payload.arrays[metric][:, layer]
-    chosen = _owner(payload, metric, query_head)
-    group = 1 if entry["owner"] == "kv_head" else meta["n_query_heads"] // meta["n_kv_heads"]
-    null = _null(payload, metric)
-    if null is not None:
-        low, high = payload.arrays[f"null_{metric}"][:, layer].T
-        at = [*payload.clocks[null["clock"]], meta["last_step"]]
+    series = payload.by_key[payload.default if metric == "kind" else metric]
+    chosen = _owner(payload, series.key, query_head)
+    group = 1 if series.owner == "kv_head" else payload.group_size
+    if series.null is not None:
+        low, high = series.null.band[:, layer].T
+        at = [*series.null.steps, payload.last_step]
         ax.fill_between(at, [*low, low[-1]], [*high, high[-1]], color=style.NULL, alpha=0.25, linewidth=1)
+    values = series.values[:, layer]
     for owner in sorted(range(values.shape[1]), key=lambda owner: owner == chosen):
         color, thick = style.kv_head_color(owner // group), owner == chosen
-        ax.plot(steps, values[:, owner], color=color, linewidth=2.4 if thick else 0.9, alpha=1 if thick else 0.6)
+        ax.plot(series.steps, values[:, owner], color=color, linewidth=2.4 if thick else 0.9, alpha=1 if thick else 0.6)
     ax.axvline(step, color=style.INK, linewidth=0.8)
-    unit = f" ({entry['unit']})" if entry["unit"] else ""
-    ax.set(xlabel="step", ylabel=f"{entry['label']}{unit}", title=f"layer {layer}, query head {query_head} thick")
+    unit = f" ({series.unit})" if series.unit else ""
+    ax.set(xlabel="step", ylabel=f"{series.label}{unit}", title=f"layer {layer}, query head {query_head} thick")
 
 
 def _plane(payload: Payload, step: int, layer: int, query_head: int, metric: str, ax: Axes) -> None:
-    meta = payload.meta
-    group = meta["n_query_heads"] // meta["n_kv_heads"]
-    across, up = _entry(payload, "norm_mean"), _entry(payload, "entropy_normalised")
-    norms = np.repeat(payload.arrays["norm_mean"], group, axis=2)
-    entropies = payload.arrays["entropy_normalised"]
-    at = _tick(payload, across["clock"], step), _tick(payload, up["clock"], step)
-    trail = [_tick(payload, across["clock"], moment) for moment in payload.clocks[str(up["clock"])]]
+    group = payload.group_size
+    across, up = payload.by_key["norm_mean"], payload.by_key["entropy_normalised"]
+    norms, entropies = np.repeat(across.values, group, axis=2), up.values
+    at = tick(across.steps, step), tick(up.steps, step)
+    trail = [tick(across.steps, moment) for moment in up.steps]
     color = style.kv_head_color(query_head // group)
     ax.plot(norms[trail, layer, query_head], entropies[:, layer, query_head], color=color, linewidth=1)
     ax.scatter(norms[at[0]], entropies[at[1]], s=10, color=style.NULL, alpha=0.5, linewidths=0)
-    own = [style.kv_head_color(head // group) for head in range(meta["n_query_heads"])]
+    own = [style.kv_head_color(head // group) for head in range(payload.n_query_heads)]
     ax.scatter(norms[at[0], layer], entropies[at[1], layer], s=22, c=own, linewidths=0)
     chosen = norms[at[0], layer, query_head], entropies[at[1], layer, query_head]
     ax.scatter(*chosen, s=70, color=color, edgecolors=style.INK, linewidths=1.5)
@@ -148,10 +111,9 @@ def _plane(payload: Payload, step: int, layer: int, query_head: int, metric: str
 
 
 def _gain(payload: Payload, step: int, layer: int, query_head: int, metric: str, ax: Axes) -> None:
-    meta = payload.meta
-    order = np.argsort(payload.arrays["rank"][layer], kind="stable")
-    values = payload.arrays["gain"][_tick(payload, meta["gain_clock"], step), layer][order]
-    golden = payload.arrays["golden"][layer][order].astype(bool)
+    order = np.argsort(payload.gain.rank[layer], kind="stable")
+    values = payload.gain.gain[tick(payload.gain.steps, step), layer][order]
+    golden = payload.gain.golden[layer][order].astype(bool)
     place = np.arange(len(values))
     ax.bar(place, values - 1, bottom=1, color=np.where(values >= 1, style.MORE, style.LESS))
     ax.plot(place[golden], np.full(golden.sum(), np.nanmax(values) * 1.04), "v", color="#b98900", markersize=4)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from civilwar.files import atomic_path
-from civilwar.inspector.bundle import VIEWS
-from civilwar.inspector.of_run import Payload
+from civilwar.inspector.payload import Payload
+from civilwar.inspector.state import VIEWS
 
 #: Attribute by which a page's inspectors are found when the book is built.
 MARK = "data-run"
@@ -26,10 +26,10 @@ def element(run: str, preset: Mapping[str, int | str], views: Sequence[str] = VI
 
 def write_scripts(payload: Payload, folder: Path) -> list[Path]:
     """The run's data under ``folder/<run>/``: core.js, and layer-NN.js where there are patterns. Returns the files."""
-    name = payload.meta["name"]
+    name = payload.name
     blocks = {"core": payload.core}
     if payload.patterns is not None:
-        blocks |= {f"layer-{layer:02d}": payload.layer(layer) for layer in range(payload.meta["n_layers"])}
+        blocks |= {f"layer-{layer:02d}": payload.layer(layer) for layer in range(payload.n_layers)}
     files = []
     for block, content in blocks.items():
         file = folder / name / f"{block}.js"

@@ -11,26 +11,17 @@ import anywidget
 import traitlets
 
 from civilwar.inspector import bundle, picture, static
-from civilwar.inspector import of_run as payload
-from civilwar.inspector.of_run import Payload
+from civilwar.inspector.of_run import payload_of_run
+from civilwar.inspector.payload import Payload
+from civilwar.inspector.state import TRAITS, VIEWS, State
 from civilwar.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-#: Trait -> its name in the page's state and address.
-PAGE_NAMES = {
-    "step": "step",
-    "layer": "layer",
-    "query_head": "head",
-    "metric": "metric",
-    "text": "text",
-    "query": "query",
-}
 
-
-class HeadInspector(anywidget.AnyWidget):
+class HeadInspector(State, anywidget.AnyWidget):
     """Linked views of a run's heads: map, time, attention pattern, norm against entropy, gain.
 
     Traits, all synced both ways: ``step`` (training step; views use the last recorded one at or before it), ``layer``,
@@ -42,40 +33,22 @@ class HeadInspector(anywidget.AnyWidget):
     _css = bundle.style()
     core = traitlets.Bytes().tag(sync=True)
     views = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    step = traitlets.Int(0).tag(sync=True)
-    layer = traitlets.Int(0).tag(sync=True)
-    query_head = traitlets.Int(0).tag(sync=True)
-    metric = traitlets.Unicode().tag(sync=True)
-    text = traitlets.Int(0).tag(sync=True)
-    query = traitlets.Int(-1).tag(sync=True)
 
-    def __init__(
-        self,
-        run: Run | Payload,
-        *,
-        step: int | None = None,
-        layer: int = 0,
-        query_head: int = 0,
-        metric: str | None = None,
-        text: int = 0,
-        query: int = -1,
-        views: Sequence[str] = bundle.VIEWS,
-    ) -> None:
-        """Raises ValueError for a layer, head, step, metric, text or view that the run does not have, naming those it has."""
-        self._payload = payload.of_run(run) if isinstance(run, Run) else run
-        meta = self._payload.meta
-        chosen = {
-            "step": meta["last_step"] if step is None else step,
-            "layer": layer,
-            "query_head": query_head,
-            "metric": meta["default"] if metric is None else metric,
-            "text": text,
-            "query": query,
-        }
-        unknown = [view for view in views if view not in bundle.VIEWS]
+    def __init__(self, run: Run | Payload, *, views: Sequence[str] = VIEWS, **state: int | str) -> None:
+        """Opens in ``state``, traits by name; those left out begin at layer, query head and text 0, the last step and token.
+
+        Raises ValueError for a layer, head, step, metric, text or view that the run does not have, naming those it has, and
+        TypeError for a trait that there is none of.
+        """
+        self._payload = payload_of_run(run) if isinstance(run, Run) else run
+        if odd := sorted(set(state) - set(TRAITS)):
+            raise TypeError(f"{', '.join(odd)}: expected views, {', '.join(TRAITS)}.")
+        unknown = [view for view in views if view not in VIEWS]
         if unknown or not views:
-            raise ValueError(f"views = {list(views)}: expected some of {', '.join(bundle.VIEWS)}.")
-        super().__init__(core=self._payload.core, views=list(views), **chosen)
+            raise ValueError(f"views = {list(views)}: expected some of {', '.join(VIEWS)}.")
+        starts = {name: said["start"] for name, said in TRAITS.items()}
+        begun = {name: getattr(self._payload, at) if isinstance(at, str) else at for name, at in starts.items()}
+        super().__init__(core=self._payload.core, views=list(views), **(begun | state))
         self.on_msg(self._answer)
 
     @classmethod
@@ -89,35 +62,34 @@ class HeadInspector(anywidget.AnyWidget):
             options: as for the class.
         """
         # torch is loaded only where a model is passed
-        from civilwar.inspector.of_model import of_model
+        from civilwar.inspector.of_model import payload_of_model
 
-        return cls(of_model(model, tokenizer, texts), **{"views": ("map", "pattern", "gain"), **options})
+        return cls(payload_of_model(model, tokenizer, texts), **{"views": ("map", "pattern", "gain"), **options})
 
-    @traitlets.validate("step", "layer", "query_head", "text", "query", "metric")
+    @traitlets.validate(*TRAITS)
     def _within(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        meta = self._payload.meta
+        payload = self._payload
         if name == "metric":
-            names = [measure["key"] for measure in meta["measures"]] + ["kind"] * bool(meta["kinds"])
-            if value not in names:
-                raise ValueError(f"metric = {value!r}: expected one of {', '.join(names)}.")
+            if value not in payload.metrics:
+                raise ValueError(f"metric = {value!r}: expected one of {', '.join(payload.metrics)}.")
             return value
-        longest = max((len(text["tokens"]) for text in meta["texts"]), default=1)
+        longest = max((len(text.tokens) for text in payload.texts), default=1)
         low, high = {
-            "step": (0, meta["last_step"]),
-            "layer": (0, meta["n_layers"] - 1),
-            "query_head": (0, meta["n_query_heads"] - 1),
-            "text": (0, max(len(meta["texts"]) - 1, 0)),
+            "step": (0, payload.last_step),
+            "layer": (0, payload.n_layers - 1),
+            "query_head": (0, payload.n_query_heads - 1),
+            "text": (0, max(len(payload.texts) - 1, 0)),
             "query": (-1, longest - 1),
         }[name]
         if not low <= value <= high:
-            raise ValueError(f"{name} = {value}: {meta['name']} has {low} to {high}.")
+            raise ValueError(f"{name} = {value}: {payload.name} has {low} to {high}.")
         return value
 
     def _answer(self, widget: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Send the patterns of a layer that a reader opened."""
         if content.get("kind") == "layer" and self._payload.patterns is not None:
-            layer = min(max(int(content["layer"]), 0), self._payload.meta["n_layers"] - 1)
+            layer = min(max(int(content["layer"]), 0), self._payload.n_layers - 1)
             self.send({"kind": "layer", "layer": layer}, [self._payload.layer(layer)])
 
     def still(self) -> "Figure":
@@ -130,5 +102,5 @@ class HeadInspector(anywidget.AnyWidget):
 
     def to_html(self, still: str = "") -> str:
         """The same inspector in the same state for a page without a kernel; ``still`` stands there without JavaScript."""
-        state = {page: getattr(self, trait) for trait, page in PAGE_NAMES.items()}
-        return static.element(self._payload.meta["name"], state, self.views, still)
+        state = {said["field"]: getattr(self, trait) for trait, said in TRAITS.items()}
+        return static.element(self._payload.name, state, self.views, still)

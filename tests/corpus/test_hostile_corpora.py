@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from civilwar import paths
 from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.corpus.sources import read_documents
-from civilwar.inspector.of_run import of_run
+from civilwar.inspector.of_run import payload_of_run
 from civilwar.pages.publish import build_book, execute, phase_notebooks
 from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.reader import Run
@@ -118,7 +118,7 @@ def test_it_trains_and_its_tokens_are_fit_to_be_shown(name: str, tmp_path: Path)
     tokens = [token for kind in ("short_texts", "texts") for text in run.probe[kind] for token in text["tokens"]]
     acting = {c for token in tokens for c in token if unicodedata.category(c).startswith("C") and c not in "\n\r\t"}
     assert not acting
-    assert len(of_run(run).core) > 0
+    assert len(payload_of_run(run).core) > 0
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -15,7 +15,9 @@ from selenium.webdriver.common.keys import Keys
 from synthetic import Truth, keys_like, make_synthetic_config, write_run
 
 from civilwar.inspector import bundle, static
-from civilwar.inspector.of_run import Payload, of_run
+from civilwar.inspector.of_run import payload_of_run
+from civilwar.inspector.payload import Patterns, Payload, Text
+from civilwar.inspector.state import VIEWS
 from civilwar.inspector.widget import HeadInspector
 
 pytestmark = pytest.mark.xdist_group("book")
@@ -51,12 +53,14 @@ def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
         entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, LAYERS, HEADS)),
         separator_mass=random.uniform(0, 0.9, size=(n, 4, LAYERS, HEADS)),
     )
-    made = of_run(write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth))
-    n_tokens = len(made.meta["texts"][0]["tokens"])
-    hostile = (HOSTILE * 2)[:n_tokens]
-    made.meta["texts"][1]["tokens"] = hostile
+    made = payload_of_run(write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth))
+    first, second = made.texts
+    hostile = tuple((HOSTILE * 2)[: len(first.tokens)])
     assert made.patterns is not None
-    return replace(made, patterns=random.integers(0, 256, size=made.patterns.shape, dtype=np.uint8))
+    weights = random.integers(0, 256, size=made.patterns.weights.shape, dtype=np.uint8)
+    return replace(
+        made, texts=(first, Text(hostile, second.separator)), patterns=Patterns(made.patterns.steps, weights)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +99,7 @@ def said(chromium: Browser) -> str:
 
 def views(chromium: Browser) -> dict[str, str]:
     """What each view shows, as markup: it differs where the picture differs."""
-    names = bundle.VIEWS
-    return {name: str(chromium.ask(f"document.querySelector('.cwi-{name} svg').outerHTML")) for name in names}
+    return {name: str(chromium.ask(f"document.querySelector('.cwi-{name} svg').outerHTML")) for name in VIEWS}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -114,7 +117,7 @@ def test_it_opens_in_its_preset_state_and_replaces_the_still_picture(
 ) -> None:
     open_at(chromium, base)
     assert said(chromium).startswith("Layer 1, query head 2 (KV head 1) at step 20:")
-    norm = payload.arrays["norm_mean"][20, 1, 1]
+    norm = payload.by_key["norm_mean"].values[20, 1, 1]
     assert f"key norm {norm:.{1 if norm >= 10 else 2}f}" in said(chromium)
     assert chromium.ask("document.getElementById('still')") is None
     assert chromium.faults() == []
@@ -199,8 +202,8 @@ def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, p
     buttons = chromium.driver.find_elements(By.CSS_SELECTOR, ".cwi-text button")
     buttons[3].click()
     assert payload.patterns is not None
-    tick = payload.clocks[payload.meta["pattern_clock"]].index(16)  # the last snapshot before step 19
-    weights = payload.patterns[tick, 0, 1, 2, 6:10] / 255
+    tick = payload.patterns.steps.index(16)  # the last snapshot before step 19
+    weights = payload.patterns.weights[tick, 0, 1, 2, 6:10] / 255
     best = int(weights.argmax())
     prose = chromium.ask("[...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent")
     assert f"looks most at token {best}," in prose
@@ -217,8 +220,8 @@ def test_hovering_a_weight_says_it(chromium: Browser, served: str, payload: Payl
     svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));
     return [...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent"""
     assert payload.patterns is not None
-    tick = payload.clocks[payload.meta["pattern_clock"]].index(16)
-    weight = payload.patterns[tick, 0, 1, 2, 4 * 5 // 2 + 1] / 255
+    tick = payload.patterns.steps.index(16)
+    weight = payload.patterns.weights[tick, 0, 1, 2, 4 * 5 // 2 + 1] / 255
     assert f"gives {weight:.2f} " in chromium.driver.execute_script(hover)
 
 
@@ -247,14 +250,14 @@ def test_every_view_can_be_taken_away(chromium: Browser, served: str) -> None:
     Promise.all(window.saved.map(async block => [block.file, block.type, await block.text()])).then(done);"""
     saved = {name: (kind, text) for name, kind, text in chromium.driver.execute_async_script(catch)}
     assert set(saved) == {
-        f"synthetic_{view}_layer1_head2_step20.{ending}" for view in bundle.VIEWS for ending in ("svg", "csv")
+        f"synthetic_{view}_layer1_head2_step20.{ending}" for view in VIEWS for ending in ("svg", "csv")
     }
     parse = """return arguments[0].map(text => {
         const page = new DOMParser().parseFromString(text, 'image/svg+xml');
         return [page.querySelector('parsererror')?.textContent ?? '', page.querySelectorAll('script, foreignObject').length];
     })"""
     pictures = [text for name, (_, text) in saved.items() if name.endswith("svg")]
-    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(bundle.VIEWS)
+    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(VIEWS)
     table = saved["synthetic_map_layer1_head2_step20.csv"][1].split("\r\n")
     assert table[0] == "recorded_step,layer,query_head,kv_head,norm_mean"
     assert len(table) == 1 + LAYERS * HEADS + 1
@@ -297,13 +300,14 @@ def test_two_inspectors_do_not_fight_over_the_address(
 
 def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload, tmp_path: Path) -> None:
     """As `HeadInspector.from_model` gives it: no kinds, no nulls, one step."""
-    measures = [entry | {"null": None, "clock": "moment"} for entry in payload.meta["measures"][:2]]
-    meta = payload.meta | {"measures": measures, "kinds": [], "last_step": 0, "name": "moment"}
-    meta |= dict.fromkeys(("pattern_clock", "gain_clock", "energy_clock"), "moment")
-    cut = {name: payload.arrays[name][:1] for name in ("norm_mean", "entropy_normalised", "gain", "energy")}
-    cut |= {name: payload.arrays[name] for name in ("rank", "wavelength", "golden")}
+    kept = [payload.by_key[key] for key in ("norm_mean", "entropy_normalised")]
+    measures = tuple(replace(one, steps=(0,), values=one.values[:1], null=None) for one in kept)
+    gain = replace(
+        payload.gain, steps=(0,), gain=payload.gain.gain[:1], energy_steps=(0,), energy=payload.gain.energy[:1]
+    )
     assert payload.patterns is not None
-    moment = Payload(meta, cut, payload.patterns[:1], {"moment": [0]})
+    patterns = Patterns((0,), payload.patterns.weights[:1])
+    moment = replace(payload, name="moment", last_step=0, measures=measures, gain=gain, kinds=None, patterns=patterns)
     static.write_scripts(moment, tmp_path / "inspector")
     (tmp_path / "inspector.js").write_text(bundle.script(), encoding="utf-8")
     (tmp_path / "inspector.css").write_text(bundle.style(), encoding="utf-8")

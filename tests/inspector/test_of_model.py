@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel as ByteLevelBytes
 from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
-from civilwar.inspector.of_model import LONGEST, _tokens, of_model
+from civilwar.inspector.of_model import LONGEST, _tokens, payload_of_model
 from civilwar.inspector.pack import unpack
 from civilwar.inspector.widget import HeadInspector
 from civilwar.measure import metrics
@@ -63,24 +63,25 @@ def qwen() -> nn.Module:
 
 
 def test_our_model_s_heads(ours: Decoder, tokenizer: Tokenizer) -> None:
-    payload = of_model(ours, tokenizer, [TEXT, "the key"])
+    payload = payload_of_model(ours, tokenizer, [TEXT, "the key"])
     model = make_config("smoke").model
-    assert payload.arrays["norm_mean"].shape == (1, model.n_layers, model.n_kv_heads)
+    norms = payload.by_key["norm_mean"].values
+    assert norms.shape == (1, model.n_layers, model.n_kv_heads)
     gain = torch.stack([m.weight for n, m in ours.named_modules() if n.endswith("k_norm")])
-    assert payload.arrays["gain"][0] == pytest.approx(gain.detach().numpy(), rel=1e-5)
+    assert payload.gain.gain[0] == pytest.approx(gain.detach().numpy(), rel=1e-5)
     # norm^2 = sum_j g_j^2 E_j, of each text's mean squared norm; close to the mean norm
-    implied = np.sqrt(np.einsum("ld,lkd->lk", payload.arrays["gain"][0] ** 2, payload.arrays["energy"][0]))
-    assert payload.arrays["norm_mean"][0] == pytest.approx(implied, rel=0.05)
-    assert (payload.arrays["rank"] == rope.dimension_ranks(make_config("smoke", "shuffled_rope").model, 0)).all()
+    implied = np.sqrt(np.einsum("ld,lkd->lk", payload.gain.gain[0] ** 2, payload.gain.energy[0]))
+    assert norms[0] == pytest.approx(implied, rel=0.05)
+    assert (payload.gain.rank == rope.dimension_ranks(make_config("smoke", "shuffled_rope").model, 0)).all()
     _, travelled = unpack(payload.core)
     assert travelled["wavelength"] == pytest.approx(rope.wavelengths(model), rel=1e-3)
-    assert payload.meta["texts"][0]["tokens"] == ["the", *(f" {word}" for word in TEXT.split()[1:])]
-    assert payload.meta["texts"][0]["separator"] == [False] * 9 + [True]
+    assert list(payload.texts[0].tokens) == ["the", *(f" {word}" for word in TEXT.split()[1:])]
+    assert list(payload.texts[0].separator) == [False] * 9 + [True]
 
 
 def test_transformers_attention_is_taken_as_it_is(qwen: nn.Module, tokenizer: Tokenizer) -> None:
     qwen.train()
-    payload = of_model(qwen, tokenizer, [TEXT])
+    payload = payload_of_model(qwen, tokenizer, [TEXT])
     assert qwen.training
     qwen.eval()
     ids = torch.tensor([tokenizer.encode(TEXT).ids])
@@ -90,10 +91,10 @@ def test_transformers_attention_is_taken_as_it_is(qwen: nn.Module, tokenizer: To
     row, column = np.tril_indices(n)
     expected = (attention.numpy()[..., row, column] * 255).round()
     assert payload.patterns is not None
-    assert np.abs(payload.patterns[0, 0] - expected).max() <= 1
-    assert payload.arrays["max_weight"][0] == pytest.approx(metrics.largest_weight(attention).mean(-1).numpy())
+    assert np.abs(payload.patterns.weights[0, 0] - expected).max() <= 1
+    assert payload.by_key["max_weight"].values[0] == pytest.approx(metrics.largest_weight(attention).mean(-1).numpy())
     # transformers turns (i, i + d_head / 2)
-    assert payload.arrays["rank"][0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert payload.gain.rank[0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
 def test_the_inspector_shows_the_three_views_of_a_moment(qwen: nn.Module, tokenizer: Tokenizer) -> None:
@@ -106,8 +107,8 @@ def test_the_inspector_shows_the_three_views_of_a_moment(qwen: nn.Module, tokeni
 
 
 def test_a_long_text_is_cut(qwen: nn.Module, tokenizer: Tokenizer) -> None:
-    payload = of_model(qwen, tokenizer, ["the key " * LONGEST])
-    assert len(payload.meta["texts"][0]["tokens"]) == LONGEST
+    payload = payload_of_model(qwen, tokenizer, ["the key " * LONGEST])
+    assert len(payload.texts[0].tokens) == LONGEST
 
 
 def sentence_pieces() -> Tokenizer:
@@ -143,7 +144,7 @@ def test_a_token_keeps_the_space_it_begins_with(made: Callable[[], Tokenizer], t
 @pytest.mark.parametrize("texts", [[], [""], ["key"], [TEXT, "key"]])
 def test_less_than_two_tokens_are_refused(qwen: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> None:
     with pytest.raises(ValueError, match="two tokens or more"):
-        of_model(qwen, tokenizer, texts)
+        payload_of_model(qwen, tokenizer, texts)
 
 
 def test_a_model_that_gives_no_attention_is_refused(tokenizer: Tokenizer) -> None:
@@ -158,7 +159,7 @@ def test_a_model_that_gives_no_attention_is_refused(tokenizer: Tokenizer) -> Non
             return self.q_norm(x) + self.k_norm(x)
 
     with pytest.raises(ValueError, match="Silent gives no attention"):
-        of_model(Silent(), tokenizer, [TEXT])
+        payload_of_model(Silent(), tokenizer, [TEXT])
 
     class Transposed(Silent):
         """As in Gemma 3: the norms see heads before positions."""
@@ -169,6 +170,6 @@ def test_a_model_that_gives_no_attention_is_refused(tokenizer: Tokenizer) -> Non
             return SimpleNamespace(attentions=[torch.eye(ids.shape[1]).expand(1, 2, -1, -1)])
 
     with pytest.raises(ValueError, match=r"Transposed: its q_norm and k_norm have to see \[batch, pos, head, d_head\]"):
-        of_model(Transposed(), tokenizer, [TEXT])
+        payload_of_model(Transposed(), tokenizer, [TEXT])
     with pytest.raises(ValueError, match="q_norm"):
-        of_model(nn.Linear(2, 2), tokenizer, [TEXT])
+        payload_of_model(nn.Linear(2, 2), tokenizer, [TEXT])

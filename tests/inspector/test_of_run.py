@@ -8,8 +8,9 @@ from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_
 
 from civilwar.analysis import taxonomy
 from civilwar.files import sha256
-from civilwar.inspector.of_run import Payload, of_run, permuted_gain_band
+from civilwar.inspector.of_run import payload_of_run, permuted_gain_band
 from civilwar.inspector.pack import unpack
+from civilwar.inspector.payload import Payload
 from civilwar.names.measures import DEFAULT, MEASURES
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.manifest import write_manifest
@@ -39,35 +40,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def payload(run: Run) -> Payload:
-    return of_run(run)
+    return payload_of_run(run)
 
 
 def test_every_measure_is_there_with_its_null(payload: Payload) -> None:
-    assert [entry["key"] for entry in payload.meta["measures"]] == list(MEASURES)
-    assert payload.meta["default"] == DEFAULT
-    _, arrays = unpack(payload.core)
-    assert arrays["wavelength"] == pytest.approx(payload.arrays["wavelength"], rel=1e-6)
-    for entry in payload.meta["measures"]:
-        values, null = payload.arrays[entry["key"]], payload.arrays[f"null_{entry['key']}"]
-        assert len(values) == len(payload.clocks[entry["clock"]])
-        assert null.shape == (len(payload.clocks[entry["null"]["clock"]]), 3, 2)
-        assert (null[..., 0] <= null[..., 1]).all()
+    assert [measure.key for measure in payload.measures] == list(MEASURES)
+    assert payload.default == DEFAULT
+    for measure in payload.measures:
+        assert measure.null is not None
+        assert measure.null.band.shape == (len(measure.null.steps), 3, 2)
+        assert (measure.null.band[..., 0] <= measure.null.band[..., 1]).all()
 
 
 def test_values_are_the_recorded_ones_by_head(run: Run, payload: Payload) -> None:
     norms = run.table("step_kv_heads").set_index(["step", "layer", "kv_head"])["norm_mean"]
     for step, layer, kv_head in ((0, 0, 0), (17, 2, 3), (LAST, 1, 2)):
-        assert payload.arrays["norm_mean"][step, layer, kv_head] == pytest.approx(norms[step, layer, kv_head])
+        assert payload.by_key["norm_mean"].values[step, layer, kv_head] == pytest.approx(norms[step, layer, kv_head])
     entropy = run.table("probe_query_heads").groupby(["step", "layer", "query_head"])["entropy_normalised"].mean()
     snapshots = run.config.snapshot_steps()
-    assert payload.arrays["entropy_normalised"].shape == (len(snapshots), 3, 8)
-    assert payload.arrays["entropy_normalised"][4, 2, 7] == pytest.approx(entropy[snapshots[4], 2, 7])
+    shown = payload.by_key["entropy_normalised"]
+    assert shown.steps == tuple(snapshots)
+    assert shown.values.shape == (len(snapshots), 3, 8)
+    assert shown.values[4, 2, 7] == pytest.approx(entropy[snapshots[4], 2, 7])
 
 
 def test_kinds_are_the_taxonomy_s(run: Run, payload: Payload) -> None:
     labelled = taxonomy.labels(run).set_index(["layer", "query_head"])
+    assert payload.kinds is not None
     for layer, head in np.ndindex(3, 8):
-        assert taxonomy.KINDS[payload.arrays["kind"][-1, layer, head]] == labelled["kind"][layer, head]
+        assert taxonomy.KINDS[payload.kinds.codes[-1, layer, head]] == labelled["kind"][layer, head]
 
 
 def test_the_norm_s_null_holds_heads_that_are_not_aligned(run: Run) -> None:
@@ -91,11 +92,18 @@ def test_a_flat_gain_leaves_a_norm_no_room(run: Run) -> None:
 
 def test_what_travels_is_what_was_gathered(payload: Payload) -> None:
     meta, arrays = unpack(payload.core)
-    assert meta["clocks"] == payload.clocks
-    assert set(arrays) == set(payload.arrays)
+    for entry, measure in zip(meta["measures"], payload.measures, strict=True):
+        assert (entry["key"], entry["owner"], entry["says"]) == (measure.key, measure.owner, measure.says)
+        assert tuple(meta["clocks"][entry["clock"]]) == measure.steps
+        half = np.ptp(measure.values) / 65534 / 2
+        np.testing.assert_allclose(arrays[measure.key], measure.values, atol=half + 1e-5)
+        assert measure.null is not None
+        assert tuple(meta["clocks"][entry["null"]["clock"]]) == measure.null.steps
+    assert len(set(map(tuple, meta["clocks"]))) == len(meta["clocks"])
+    np.testing.assert_allclose(arrays["wavelength"], payload.gain.wavelength, rtol=1e-6)
     assert payload.patterns is not None
     _, layer = unpack(payload.layer(2))
-    assert (layer["pattern"] == payload.patterns[:, :, 2]).all()
+    assert (layer["pattern"] == payload.patterns.weights[:, :, 2]).all()
 
 
 def test_a_slim_run_has_no_patterns_and_fewer_moments(run: Run, tmp_path: Path) -> None:
@@ -106,9 +114,11 @@ def test_a_slim_run_has_no_patterns_and_fewer_moments(run: Run, tmp_path: Path) 
     (folder / "probe.json").write_text((run.path / "probe.json").read_text())
     files = {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(folder.rglob("*.*"))}
     write_manifest(folder, run.manifest | {"left_out": LEFT_OUT["slim"], "files": files})
-    thin = of_run(Run(folder))
-    assert "pattern_clock" not in thin.meta
-    assert len(thin.clocks[thin.meta["kind_clock"]]) == len(set(run.config.moments().values()))
+    thin = payload_of_run(Run(folder))
+    assert thin.patterns is None
+    assert unpack(thin.core)[0]["pattern_clock"] is None
+    assert thin.kinds is not None
+    assert len(thin.kinds.steps) == len(set(run.config.moments().values()))
     with pytest.raises(ValueError, match="slim"):
         thin.layer(0)
 
@@ -119,9 +129,7 @@ def test_a_model_without_a_learned_gain_has_nothing_golden(tmp_path: Path, varia
     shape = (LAST + 1, 3, config.model.d_head)
     gain = np.full(shape, np.nan) if variant == "none" else np.ones(shape)
     norms = np.full((LAST + 1, 3, 4), 4.0)
-    payload = of_run(write_run(tmp_path / variant, config, Truth(gain=gain, norms=norms)))
-    assert payload.arrays["golden"].sum() == 0
-    assert ("null_norm_mean" in payload.arrays) == (variant != "none")
-    null = next(entry["null"] for entry in payload.meta["measures"] if entry["key"] == "norm_mean")
-    assert (null is None) == (variant == "none")
-    unpack(payload.core)
+    payload = payload_of_run(write_run(tmp_path / variant, config, Truth(gain=gain, norms=norms)))
+    assert payload.gain.golden.sum() == 0
+    assert (payload.by_key["norm_mean"].null is None) == (variant == "none")
+    assert ("null_norm_mean" in unpack(payload.core)[1]) == (variant != "none")

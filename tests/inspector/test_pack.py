@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from civilwar.inspector.pack import ALIGNMENT, LARGEST, pack, unpack
+from civilwar.inspector.pack import KEY, LARGEST, as_it_arrives, pack, unpack
 
 
 @given(
@@ -45,15 +45,31 @@ def test_plain_arrays_come_back_as_they_were() -> None:
 
 
 def test_arrays_begin_where_typed_arrays_may() -> None:
-    raw = gzip.decompress(
-        pack({"odd": "é"}, {"a": np.zeros(3, np.uint8), "b": np.zeros(5), "c": np.zeros(2, np.int32)})
-    )
-    header = json.loads(raw[4 : 4 + int.from_bytes(raw[:4], "little")])
-    assert [entry["offset"] % ALIGNMENT for entry in header["arrays"].values()] == [0, 0, 0]
+    odd = {"a": np.zeros(3, np.uint8), "b": np.zeros(5), "c": np.zeros(3, np.int32), "d": np.zeros(1, np.float32)}
+    raw = gzip.decompress(pack({"odd": "é"}, odd))
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    assert set(header) == {"__metadata__", *odd}
+    assert set(header["__metadata__"]) == {KEY}
+    for name in odd:
+        width = {"U8": 1, "U16": 2, "I32": 4, "F32": 4}[header[name]["dtype"]]
+        assert (8 + size + header[name]["data_offsets"][0]) % width == 0
+
+
+def test_what_a_browser_gets_can_be_had_without_packing() -> None:
+    values = np.array([[0.1, np.nan], [7.0, -3.0]])
+    _, found = unpack(pack({}, {"values": values}))
+    np.testing.assert_array_equal(found["values"], as_it_arrives(values))
 
 
 def test_the_same_data_give_the_same_bytes() -> None:
-    assert pack({"a": 1}, {"x": np.linspace(0, 1, 9)}) == pack({"a": 1}, {"x": np.linspace(0, 1, 9)})
+    def made() -> bytes:
+        arrays = {name: np.linspace(0, 1, 9) for name in "xyzuvw"}
+        return pack({"a": 1, "b": ["c"]}, arrays | {"codes": np.arange(9, dtype=np.uint8)})
+
+    # safetensors would order several entries of metadata differently from time to time
+    assert {made() for _ in range(20)} == {made()}
+    assert made()[4:8] == bytes(4)  # gzip's time stamp
 
 
 def test_what_a_browser_could_not_read_is_refused() -> None:

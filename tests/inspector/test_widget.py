@@ -1,12 +1,13 @@
 """`HeadInspector` in Python: its state cannot leave the run, and its page carries the state, whatever a run is called."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
 from traitlets import TraitError
 
-from civilwar.inspector import bundle, static
+from civilwar.inspector import static
 from civilwar.inspector.pack import unpack
 from civilwar.inspector.widget import HeadInspector
 from civilwar.runs.reader import Run
@@ -43,9 +44,11 @@ def test_a_state_outside_the_run_is_refused(inspector: HeadInspector, trait: str
         HeadInspector(inspector._payload, **{trait: value})
 
 
-def test_an_unknown_view_is_refused(smoke_run: Run) -> None:
+def test_an_unknown_view_or_trait_is_refused(inspector: HeadInspector) -> None:
     with pytest.raises(ValueError, match="map, time, pattern, plane, gain"):
-        HeadInspector(smoke_run, views=("map", "sound"))
+        HeadInspector(inspector._payload, views=("map", "sound"))
+    with pytest.raises(TypeError, match="head: expected views, layer, query_head, step, metric, text, query"):
+        HeadInspector(inspector._payload, head=3)
 
 
 def test_a_reader_gets_the_patterns_of_the_layer_asked_for(
@@ -85,12 +88,10 @@ def test_a_name_cannot_break_out_of_page_or_script(inspector: HeadInspector, tmp
     assert page.div is not None
     assert page.div["data-run"] == name
 
-    from dataclasses import replace
-
     quoted = 'x"); alert(1); ("'
-    renamed = replace(inspector._payload, meta=inspector._payload.meta | {"name": quoted})
+    renamed = replace(inspector._payload, name=quoted)
     files = static.write_scripts(renamed, tmp_path)
-    assert {file.name for file in files} == {"core.js", *(f"layer-{i:02d}.js" for i in range(renamed.meta["n_layers"]))}
+    assert {file.name for file in files} == {"core.js", *(f"layer-{i:02d}.js" for i in range(renamed.n_layers))}
     assert files[0].read_text().startswith('civilwarInspector("x\\"); alert(1); (\\"/core","')
 
 
@@ -106,24 +107,6 @@ def test_the_still_picture_shows_the_same_state(smoke_run: Run, metric: str) -> 
     assert len(left.patches) == model.n_layers * model.n_query_heads + 1
     assert (left.patches[-1].get_x(), left.patches[-1].get_y()) == pytest.approx((2 - 0.47, 1 - 0.46))
     assert "layer 1, query head 2" in inspector.description()
-
-
-def test_the_two_bundles_are_what_their_places_can_load() -> None:
-    module, script = bundle.module(), bundle.script()
-    assert "export default { render }" in module
-    # a classic script has neither, and a page opened from a file may load no modules
-    assert not any(line.startswith(("export ", "import ")) for line in script.splitlines())
-    for part in (*bundle.PARTS, "kernel", "page"):
-        source = (bundle.FOLDER / "js" / f"{part}.js").read_text(encoding="utf-8")
-        assert (source in module) == (part != "page")
-        assert (source in script) == (part != "kernel")
-
-
-def test_markup_never_enters_as_markup() -> None:
-    for text in (bundle.module(), bundle.script()):
-        assert not any(
-            way in text for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
-        )
 
 
 def test_before_training_the_still_map_is_pale(smoke_run: Run) -> None:

@@ -1,46 +1,87 @@
-// The bar above the views: step with play and pause, layer, query head, measure, text. And a line that says what is selected.
+// The bar above the views: step with play and pause, layer, query head, measure, text. And a line that says what is
+// selected.
+
+import { html, written } from "./drawing.js";
+
+/** @import { Context, FieldName, State, Update } from "./types.d.ts" */
 
 const PLAY_MS = 60;
 
-function controls(context) {
+/** @type {(context: Context) => Update} */
+export function controls(context) {
   const { data, store, bar } = context;
   const { meta } = data;
-  const field = (name) => html(html(bar, "label", { class: "cwi-field" }), "span", {}, name).parentElement;
+  /** @type {(name: string) => HTMLElement} */
+  const field = (name) => {
+    const found = html(bar, "label", { class: "cwi-field" });
+    html(found, "span", {}, name);
+    return found;
+  };
 
   const play = html(bar, "button", { type: "button", class: "cwi-play" }, "Play");
-  const slider = html(html(bar, "label", { class: "cwi-field cwi-slider" }), "input", { type: "range", min: 0, max: meta.last_step, step: 1, name: "step" });
-  const shownStep = html(slider.parentElement, "output", {});
+  const sliding = html(bar, "label", { class: "cwi-field cwi-slider" });
+  const slider = html(sliding, "input", { type: "range", min: 0, max: meta.last_step, step: 1, name: "step" });
+  const shownStep = html(sliding, "output", {});
   slider.setAttribute("aria-label", "step");
   slider.addEventListener("input", () => store.set({ step: slider.value }));
 
+  /**
+   * @param {FieldName} name
+   * @param {string} label
+   * @param {[value: string | number, text: string][]} options
+   */
   const choice = (name, label, options) => {
     const select = html(field(label), "select", { name });
     for (const [value, text] of options) html(select, "option", { value }, text);
     select.addEventListener("change", () => store.set({ [name]: select.value }));
     return select;
   };
+  /** @type {(count: number, text: (i: number) => string) => [number, string][]} */
   const range = (count, text) => [...Array(count).keys()].map((i) => [i, text(i)]);
-  const selects = {
-    layer: choice("layer", "layer", range(meta.n_layers, String)),
-    head: choice("head", "query head", range(meta.n_query_heads, (head) => `${head} (KV ${data.kvHead(head)})`)),
-    metric: choice("metric", "measure", [...data.measures.values()].map((measure) => [measure.key, measure.label]).concat(data.hasKinds ? [["kind", "kind of head"]] : [])),
-  };
-  if (data.hasPatterns && meta.texts.length > 1 && context.names.includes("pattern")) selects.text = choice("text", "text", range(meta.texts.length, (text) => String(text + 1)));
+  /** @type {[string, string][]} */
+  const metrics = meta.measures.map(({ key, label }) => [key, label]);
+  if (data.hasKinds) metrics.push(["kind", "kind of head"]);
+  /** @type {Map<FieldName, HTMLSelectElement>} */
+  const selects = new Map([
+    ["layer", choice("layer", "layer", range(meta.n_layers, String))],
+    [
+      "head",
+      choice(
+        "head",
+        "query head",
+        range(meta.n_query_heads, (head) => `${head} (KV ${data.kvHead(head)})`),
+      ),
+    ],
+    ["metric", choice("metric", "measure", metrics)],
+  ]);
+  if (data.hasPatterns && meta.texts.length > 1 && context.names.includes("pattern")) {
+    selects.set(
+      "text",
+      choice(
+        "text",
+        "text",
+        range(meta.texts.length, (text) => String(text + 1)),
+      ),
+    );
+  }
 
   const said = html(context.root, "p", { class: "cwi-said", "aria-live": "polite" });
   bar.after(said);
-  const announce = (state) => {
-    const at = (key) => written(data.value(data.measures.get(key), state.step, state.layer, state.head));
-    const kind = data.hasKinds ? `${data.kind(state.step, state.layer, state.head).name}; ` : "";
-    const snapshot = data.tickStep(data.measures.get("entropy_normalised").clock, state.step);
-    const from = snapshot === state.step ? "" : ` (snapshot of step ${snapshot})`;
-    said.textContent = `Layer ${state.layer}, query head ${state.head} (KV head ${data.kvHead(state.head)}) at step ${state.step}: ${kind}key norm ${at("norm_mean")}, attention entropy ${at("entropy_normalised")} of 1${from}.`;
+  const [norm, entropy] = [data.measure("norm_mean"), data.measure("entropy_normalised")];
+  /** @type {(state: State) => void} */
+  const announce = ({ step, layer, head }) => {
+    const [length, spread] = [norm, entropy].map((measure) => written(data.value(measure, step, layer, head)));
+    const kind = data.hasKinds ? `${data.kind(step, layer, head).name}; ` : "";
+    const snapshot = data.tickStep(entropy.clock, step);
+    const from = snapshot === step ? "" : ` (snapshot of step ${snapshot})`;
+    const who = `Layer ${layer}, query head ${head} (KV head ${data.kvHead(head)}) at step ${step}`;
+    said.textContent = `${who}: ${kind}key norm ${length}, attention entropy ${spread} of 1${from}.`;
   };
 
-  let timer = null;
+  let timer = 0;
   const stop = () => {
     clearInterval(timer);
-    timer = null;
+    timer = 0;
     play.textContent = "Play";
     said.setAttribute("aria-live", "polite");
     announce(store.state);
@@ -54,7 +95,7 @@ function controls(context) {
     play.textContent = "Pause";
     // a screen reader would drown while the slider plays
     said.setAttribute("aria-live", "off");
-    timer = setInterval(() => {
+    timer = window.setInterval(() => {
       // a widget that left the page plays no more
       if (store.state.step >= meta.last_step || !bar.isConnected) return stop();
       store.set({ step: store.state.step + stride });
@@ -62,10 +103,10 @@ function controls(context) {
   });
 
   return (state) => {
-    slider.value = state.step;
+    slider.value = String(state.step);
     slider.setAttribute("aria-valuetext", `step ${state.step} of ${meta.last_step}`);
     shownStep.textContent = `step ${state.step}`;
-    for (const [name, select] of Object.entries(selects)) select.value = state[name];
+    for (const [name, select] of selects) select.value = String(state[name]);
     announce(state);
   };
 }

@@ -1,117 +1,190 @@
-// A run's numbers by step, layer and head. Query heads and KV heads are asked for apart; group() leads from one to the other.
+// A run's numbers by step, layer and head. Query heads and KV heads are asked for apart; kvHead() leads from one to the
+// other. civilwar/inspector/values.py has the same numbers, to the bit: a test holds the two together.
 
-class RunData {
+import { unpack } from "./codec.js";
+
+/** @import { Clock, Kind, LoadLayer, Measure, NamedArray, Packed, Range, Tint } from "./types.d.ts" */
+
+export class RunData {
+  /**
+   * @param {Packed} packed
+   * @param {LoadLayer} loadLayer
+   */
   constructor({ meta, arrays }, loadLayer) {
     this.meta = meta;
     this.arrays = arrays;
     this.measures = new Map(meta.measures.map((measure) => [measure.key, measure]));
     this.groupSize = meta.n_query_heads / meta.n_kv_heads;
+    /** @type {Map<number, NamedArray | null>} */
     this.layers = new Map();
+    /** @type {Set<number>} */
     this.failed = new Set();
     this.whenThere = () => {};
     this.loadLayer = loadLayer;
+    /** @type {Map<string, Range>} */
     this.extents = new Map();
+    /** @type {Map<string, number>} */
+    this.deviations = new Map();
   }
 
+  /**
+   * Raises TypeError for a measure that is not there.
+   * @type {(key: string) => Measure}
+   */
+  measure(key) {
+    const found = this.measures.get(key);
+    if (!found) throw new TypeError(`no measure ${key}`);
+    return found;
+  }
+
+  /** @type {(queryHead: number) => number} */
   kvHead(queryHead) {
     return Math.floor(queryHead / this.groupSize);
   }
 
-  // the last tick at or before a step; the first where there is none before
+  /**
+   * Every query head as [layer, query head].
+   * @type {() => [layer: number, queryHead: number][]}
+   */
+  heads() {
+    const { n_layers: layers, n_query_heads: heads } = this.meta;
+    return Array.from({ length: layers * heads }, (_, i) => [Math.floor(i / heads), i % heads]);
+  }
+
+  /**
+   * The last tick at or before a step; the first where there is none before.
+   * @type {(clock: Clock, step: number) => number}
+   */
   tick(clock, step) {
-    const ticks = this.meta.clocks[clock];
+    const steps = this.meta.clocks[clock];
     let low = 0;
-    let high = ticks.length - 1;
+    let high = steps.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if (ticks[middle] <= step) low = middle;
+      if (steps[middle] <= step) low = middle;
       else high = middle - 1;
     }
     return low;
   }
 
+  /** @type {(clock: Clock, step: number) => number} */
   tickStep(clock, step) {
     return this.meta.clocks[clock][this.tick(clock, step)];
   }
 
+  /** @type {(name: string, first: number, second: number, third: number) => number} */
   at(name, first, second, third) {
     const { shape, data } = this.arrays[name];
     return data[(first * shape[1] + second) * shape[2] + third];
   }
 
+  /** @type {(measure: Measure, queryHead: number) => number} */
   owner(measure, queryHead) {
     return measure.owner === "kv_head" ? this.kvHead(queryHead) : queryHead;
   }
 
+  /** @type {(measure: Measure, step: number, layer: number, queryHead: number) => number} */
   value(measure, step, layer, queryHead) {
     return this.at(measure.key, this.tick(measure.clock, step), layer, this.owner(measure, queryHead));
   }
 
   get hasKinds() {
-    return this.meta.kinds.length > 0;
+    return this.meta.kind_clock !== null;
   }
 
+  /**
+   * Only where there are kinds.
+   * @type {(step: number, layer: number, queryHead: number) => Kind}
+   */
   kind(step, layer, queryHead) {
-    return this.meta.kinds[this.at("kind", this.tick(this.meta.kind_clock, step), layer, queryHead)];
+    return this.meta.kinds[this.at("kind", this.tick(this.meta.kind_clock ?? 0, step), layer, queryHead)];
   }
 
-  // [low, high] of the null at a step, on the line between the moments that it was computed at; or null
+  /**
+   * The null at a step, on the line between the moments that it was computed at, and as it was last after the last.
+   * @type {(measure: Measure, step: number, layer: number) => Range | null}
+   */
   band(measure, step, layer) {
     if (!measure.null) return null;
-    const ticks = this.meta.clocks[measure.null.clock];
-    const tick = this.tick(measure.null.clock, step);
-    const next = Math.min(tick + 1, ticks.length - 1);
-    const share = next > tick ? Math.max(0, step - ticks[tick]) / (ticks[next] - ticks[tick]) : 0;
-    const edge = (side) => {
-      const [from, to] = [tick, next].map((at) => this.at(`null_${measure.key}`, at, layer, side));
+    const steps = this.meta.clocks[measure.null.clock];
+    const here = this.tick(measure.null.clock, step);
+    const following = Math.min(here + 1, steps.length - 1);
+    const share = following > here ? Math.max(0, step - steps[here]) / (steps[following] - steps[here]) : 0;
+    const [low, high] = [0, 1].map((side) => {
+      const [from, to] = [here, following].map((tick) => this.at(`null_${measure.key}`, tick, layer, side));
       return from + (to - from) * share;
-    };
-    const [low, high] = [edge(0), edge(1)];
-    return Number.isNaN(low) ? null : [low, high];
+    });
+    return Number.isNaN(low + high) ? null : [low, high];
   }
 
-  // smallest and largest value over the whole run, its null included, so that no scale moves while the step does
-  extent(measure) {
-    if (!this.extents.has(measure.key)) {
-      let [low, high] = [Infinity, -Infinity];
-      for (const name of [measure.key, `null_${measure.key}`]) {
-        for (const value of this.arrays[name]?.data ?? []) {
-          if (value < low) low = value;
-          if (value > high) high = value;
-        }
+  /**
+   * Smallest and largest value over the whole run, its null included, so that no scale moves while the step does.
+   * @type {(key: string) => Range}
+   */
+  extent(key) {
+    const known = this.extents.get(key);
+    if (known) return known;
+    let [low, high] = [Infinity, -Infinity];
+    for (const name of [key, `null_${key}`]) {
+      for (const value of this.arrays[name]?.data ?? []) {
+        if (value < low) low = value;
+        if (value > high) high = value;
       }
-      this.extents.set(measure.key, low < high ? [low, high] : [low - 0.5, low + 0.5]);
     }
-    return this.extents.get(measure.key);
+    /** @type {Range} */
+    const found = low < high ? [low, high] : [low - 0.5, low + 0.5];
+    this.extents.set(key, found);
+    return found;
   }
 
-  // how far any head gets from the middle of its null, for the map's colours
+  /**
+   * How far any head of the run gets from the middle of its null: full colour.
+   * @type {(measure: Measure) => number}
+   */
   deviation(measure) {
-    const key = `deviation of ${measure.key}`;
-    if (!this.extents.has(key)) {
-      let most = 0;
-      const [ticks, layers, heads] = this.arrays[measure.key].shape;
-      const steps = this.meta.clocks[measure.clock];
-      for (let tick = 0; tick < ticks; tick++) {
-        for (let layer = 0; layer < layers; layer++) {
-          const band = this.band(measure, steps[tick], layer);
-          if (!band) continue;
-          for (let head = 0; head < heads; head++) {
-            const off = Math.abs(this.at(measure.key, tick, layer, head) - (band[0] + band[1]) / 2);
-            if (off > most) most = off;
-          }
+    const known = this.deviations.get(measure.key);
+    if (known) return known;
+    let most = 0;
+    const [, layers, heads] = this.arrays[measure.key].shape;
+    this.meta.clocks[measure.clock].forEach((step, tick) => {
+      for (let layer = 0; layer < layers; layer++) {
+        const band = this.band(measure, step, layer);
+        if (!band) continue;
+        for (let head = 0; head < heads; head++) {
+          const off = Math.abs(this.at(measure.key, tick, layer, head) - (band[0] + band[1]) / 2);
+          if (off > most) most = off;
         }
       }
-      this.extents.set(key, most || 1);
+    });
+    this.deviations.set(measure.key, most || 1);
+    return most || 1;
+  }
+
+  /**
+   * A head's colour: below or above the middle of the null; from the smallest to the largest value where there is none.
+   * @type {(measure: Measure, step: number, layer: number, queryHead: number) => Tint}
+   */
+  tint(measure, step, layer, queryHead) {
+    const value = this.value(measure, step, layer, queryHead);
+    if (Number.isNaN(value)) return { color: this.meta.more, strength: 0 };
+    const band = this.band(measure, step, layer);
+    if (!band) {
+      const [low, high] = this.extent(measure.key);
+      return { color: this.meta.more, strength: (value - low) / (high - low) };
     }
-    return this.extents.get(key);
+    const off = (value - (band[0] + band[1]) / 2) / this.deviation(measure);
+    return { color: off < 0 ? this.meta.less : this.meta.more, strength: Math.min(Math.abs(off), 1) };
   }
 
   get hasPatterns() {
-    return "pattern_clock" in this.meta;
+    return this.meta.pattern_clock !== null;
   }
 
-  // one layer's patterns: there, or asked for and there later, when whenThere() is called; a layer that failed is not asked for again
+  /**
+   * One layer's patterns: there, or asked for and there later, when whenThere() is called. A layer that failed is not
+   * asked for again.
+   * @type {(layer: number) => NamedArray | null}
+   */
   patterns(layer) {
     if (!this.layers.has(layer)) {
       this.layers.set(layer, null);
@@ -124,15 +197,18 @@ class RunData {
         })
         .then(() => this.whenThere());
     }
-    return this.layers.get(layer);
+    return this.layers.get(layer) ?? null;
   }
 
-  // attention of one head on one text at one snapshot: rows of the lower triangle, weight 1 as 255
+  /**
+   * Attention of one head on one text at one snapshot: rows of the lower triangle, weight 1 as 255.
+   * @type {(layer: number, step: number, text: number, queryHead: number) => NamedArray["data"] | null}
+   */
   triangle(layer, step, text, queryHead) {
     const array = this.patterns(layer);
     if (!array) return null;
     const [, texts, heads, size] = array.shape;
-    const start = ((this.tick(this.meta.pattern_clock, step) * texts + text) * heads + queryHead) * size;
+    const start = ((this.tick(this.meta.pattern_clock ?? 0, step) * texts + text) * heads + queryHead) * size;
     return array.data.subarray(start, start + size);
   }
 }

@@ -1,14 +1,35 @@
 // In JupyterLab: the state is the widget's synced traits, so Python reads and sets what the reader sees.
 
-const TRAITS = { step: "step", layer: "layer", query_head: "head", metric: "metric", text: "text", query: "query" };
+import { unpack } from "./codec.js";
+import { html } from "./drawing.js";
+import { FIELDS } from "./fields.js";
+import { mount } from "./mount.js";
+import { NAMES } from "./state.js";
 
-async function render({ model, el }) {
+/** @import { LoadLayer, State, Wanted } from "./types.d.ts" */
+
+/**
+ * What anywidget gives a widget of its model.
+ * @typedef {object} Model
+ * @property {(trait: string) => any} get
+ * @property {(trait: string, value: unknown) => void} set
+ * @property {() => void} save_changes
+ * @property {(event: string, listener: (...given: any[]) => void) => void} on
+ * @property {(event: string, listener: (...given: any[]) => void) => void} off
+ * @property {(content: unknown) => void} send
+ */
+
+/** @type {(widget: { model: Model, el: HTMLElement }) => Promise<() => void>} */
+export async function render({ model, el }) {
   const root = html(el, "div", { class: "cw-inspector" });
+  /** @type {Map<number, (block: BlobPart) => void>} */
   const waiting = new Map();
+  /** @type {(message: { kind: string, layer: number }, buffers: BlobPart[]) => void} */
   const onMessage = (message, buffers) => {
     if (message.kind === "layer") waiting.get(message.layer)?.(buffers[0]);
   };
   model.on("msg:custom", onMessage);
+  /** @type {LoadLayer} */
   const loadLayer = (layer) =>
     new Promise((resolve) => {
       waiting.set(layer, resolve);
@@ -16,15 +37,17 @@ async function render({ model, el }) {
     });
   const packed = await unpack(model.get("core"));
   // from here on nothing waits, so that what Python sets meanwhile is not overwritten with what was there before
-  const wanted = () => Object.fromEntries(Object.entries(TRAITS).map(([trait, field]) => [field, model.get(trait)]));
+  /** @type {() => Wanted} */
+  const wanted = () => Object.fromEntries(NAMES.map((name) => [name, model.get(FIELDS[name].trait)]));
   const store = mount(root, packed, loadLayer, wanted(), model.get("views"));
   let sharing = false;
+  /** @type {(state: State) => void} */
   const share = (state) => {
-    const differs = Object.entries(TRAITS).filter(([trait, field]) => model.get(trait) !== state[field]);
+    const differs = NAMES.filter((name) => model.get(FIELDS[name].trait) !== state[name]);
     if (!differs.length) return;
     // every set() tells the listeners below, before the next trait is set
     sharing = true;
-    for (const [trait, field] of differs) model.set(trait, state[field]);
+    for (const name of differs) model.set(FIELDS[name].trait, state[name]);
     sharing = false;
     model.save_changes();
   };
@@ -36,10 +59,10 @@ async function render({ model, el }) {
     store.set(wanted());
     share(store.state);
   };
-  const listeners = Object.keys(TRAITS).map((trait) => [`change:${trait}`, follow]);
-  for (const [event, listener] of listeners) model.on(event, listener);
+  const events = NAMES.map((name) => `change:${FIELDS[name].trait}`);
+  for (const event of events) model.on(event, follow);
   return () => {
     model.off("msg:custom", onMessage);
-    for (const [event, listener] of listeners) model.off(event, listener);
+    for (const event of events) model.off(event, follow);
   };
 }

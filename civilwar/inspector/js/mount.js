@@ -1,17 +1,27 @@
 // One inspector in one element: data, state, controls and the views asked for.
 
-const VIEWS = { map: mapView, time: timeView, pattern: patternView, plane: planeView, gain: gainView };
+import { controls } from "./controls.js";
+import { RunData } from "./data.js";
+import { dress, html } from "./drawing.js";
+import { Store } from "./state.js";
+import { VIEWS } from "./views.js";
 
-function mount(root, packed, loadLayer, initial = {}, views = Object.keys(VIEWS)) {
+/** @import { Context, LoadLayer, Packed, Update, Wanted } from "./types.d.ts" */
+
+/** @type {(root: HTMLElement, packed: Packed, loadLayer: LoadLayer, initial: Wanted, views: string[]) => Store} */
+export function mount(root, packed, loadLayer, initial, views) {
   const data = new RunData(packed, loadLayer);
   const store = new Store(data, initial);
   root.replaceChildren();
   root.classList.add("cwi");
   dress(root, null, { role: "group", "aria-label": `Head inspector of run ${data.meta.name}` });
-  const names = views.filter((name) => name in VIEWS);
-  const context = { data, store, root, names, bar: html(root, "div", { class: "cwi-bar" }), views: html(root, "div", { class: "cwi-views" }) };
-  context.views.dataset.count = names.length;
+  const names = views.filter((name) => Object.hasOwn(VIEWS, name));
+  const [bar, shown] = ["cwi-bar", "cwi-views"].map((name) => html(root, "div", { class: name }));
+  /** @type {Context} */
+  const context = { data, store, root, names, bar, views: shown };
+  shown.dataset.count = String(names.length);
   const parts = [controls(context), ...names.map((name) => VIEWS[name](context))];
+  /** @type {Update} */
   const update = (state, changed) => parts.forEach((part) => part(state, changed));
   store.listen(update);
   update(store.state);

@@ -1,47 +1,74 @@
-// In a published page, without a kernel: the run's data are scripts beside the page, fetched once for all pages that show it.
-// Scripts, since a page opened from a file may load those and nothing else.
+// In a published page, without a kernel: the run's data are scripts beside the page, fetched once for all pages that
+// show it. Scripts, since a page opened from a file may load those and nothing else.
 
-const BASE = document.currentScript.src.replace(/[^/]*$/, "");
+import { fromBase64, unpack } from "./codec.js";
+import { html } from "./drawing.js";
+import { mount } from "./mount.js";
+import { readAddress, writeAddress } from "./state.js";
+
+/** @import { LoadLayer } from "./types.d.ts" */
+
+const BASE = /** @type {HTMLScriptElement} */ (document.currentScript).src.replace(/[^/]*$/, "");
+
+/**
+ * A promise and the two ways to settle it: Promise.withResolvers, which some readers' browsers do not have.
+ * @template T
+ */
+class Deferred {
+  constructor() {
+    /** @type {(value: T) => void} */
+    this.resolve = () => {};
+    /** @type {(error: Error) => void} */
+    this.reject = () => {};
+    /** @type {Promise<T>} */
+    this.promise = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+  }
+}
+
+/** @type {Map<string, Deferred<BlobPart>>} */
 const deliveries = new Map();
 
 // what a data script calls: its name, and its block as base64
-window.civilwarInspector = (name, block) => deliveries.get(name)?.resolve(fromBase64(block));
+Object.assign(window, {
+  /** @type {(name: string, block: string) => void} */
+  civilwarInspector: (name, block) => deliveries.get(name)?.resolve(fromBase64(block)),
+});
 
+/** @type {(name: string) => Promise<BlobPart>} */
 function deliver(name) {
-  if (!deliveries.has(name)) {
-    const delivery = Promise.withResolvers?.() ?? deferred();
-    deliveries.set(name, delivery);
+  let delivery = deliveries.get(name);
+  if (!delivery) {
+    const asked = (delivery = new Deferred());
+    deliveries.set(name, asked);
     const script = html(null, "script", { src: `${BASE}inspector/${name}.js` });
     script.onerror = () => {
       deliveries.delete(name);
-      delivery.reject(new Error(`${script.src} is missing`));
+      asked.reject(new Error(`${script.src} is missing`));
     };
     document.head.append(script);
   }
-  return deliveries.get(name).promise;
+  return delivery.promise;
 }
 
-function deferred() {
-  const parts = {};
-  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
-  return parts;
-}
-
-// a page has one address: it is the state of its first inspector
+/**
+ * A page has one address: it is the state of its first inspector.
+ * @type {(root: HTMLElement, addressed: boolean) => Promise<void>}
+ */
 async function start(root, addressed) {
-  const { run, views, ...preset } = root.dataset;
+  const { run, views = "", ...preset } = root.dataset;
   const packed = await unpack(await deliver(`${run}/core`));
   const wanted = addressed ? readAddress(window.location.hash) : {};
+  /** @type {LoadLayer} */
   const loadLayer = (layer) => deliver(`${run}/layer-${String(layer).padStart(2, "0")}`);
   const store = mount(root, packed, loadLayer, { ...preset, ...wanted }, views.split(" "));
   if (Object.keys(wanted).length) root.scrollIntoView({ block: "start" });
   root.dataset.ready = "true";
   if (!addressed) return;
-  let pending;
+  let pending = 0;
   store.listen((state) => {
     // browsers allow a few changes of the address a second
     clearTimeout(pending);
-    pending = setTimeout(() => window.history.replaceState(null, "", writeAddress(state)), 200);
+    pending = window.setTimeout(() => window.history.replaceState(null, "", writeAddress(state)), 200);
   });
   window.addEventListener("hashchange", () => {
     const asked = readAddress(window.location.hash);
@@ -52,7 +79,9 @@ async function start(root, addressed) {
 }
 
 function startAll() {
-  document.querySelectorAll(".cw-inspector[data-run]").forEach((root, place) => {
+  /** @type {NodeListOf<HTMLElement>} */
+  const roots = document.querySelectorAll(".cw-inspector[data-run]");
+  roots.forEach((root, place) => {
     start(root, place === 0).catch((error) => console.warn(`The inspector stays a picture: ${error.message}`));
   });
 }

@@ -1,13 +1,21 @@
-// Plane: attention entropy against key norm of every query head, the report's central picture, with the selected head's trail.
+// Plane: attention entropy against key norm of every query head, the report's central picture, with the selected head's
+// trail.
 
-function planeView(context) {
+import { axes, dress, path, scale, svg } from "./drawing.js";
+import { panel } from "./panel.js";
+
+/** @import { Context, Measure, Range, State, Update } from "./types.d.ts" */
+
+/** @type {(context: Context) => Update} */
+export function plane(context) {
   const { data, store } = context;
   const { meta } = data;
-  const [across, up] = [data.measures.get("norm_mean"), data.measures.get("entropy_normalised")];
+  const [across, up] = [data.measure("norm_mean"), data.measure("entropy_normalised")];
   const [width, height] = [430, 300];
   const box = { left: 46, right: width - 10, top: 12, bottom: height - 36 };
+  /** @type {(measure: Measure) => Range} */
   const padded = (measure) => {
-    const [low, high] = data.extent(measure);
+    const [low, high] = data.extent(measure.key);
     return [low - (high - low) * 0.04, high + (high - low) * 0.04];
   };
   const [xRange, yRange] = [padded(across), padded(up)];
@@ -16,27 +24,34 @@ function planeView(context) {
   const rows = () => {
     const { step } = store.state;
     const recorded = [across, up].map((measure) => data.tickStep(measure.clock, step));
-    const points = heads(meta).map(([layer, head]) => [...recorded, layer, head, data.kvHead(head), data.value(across, step, layer, head), data.value(up, step, layer, head)]);
+    const points = data.heads().map(([layer, head]) => {
+      const values = [across, up].map((measure) => data.value(measure, step, layer, head));
+      return [...recorded, layer, head, data.kvHead(head), ...values];
+    });
     return [["step_of_norm", "step_of_entropy", "layer", "query_head", "kv_head", across.key, up.key], ...points];
   };
   const { picture, note, heading } = panel(context, { name: "plane", title: "Norm and focus", width, height, rows });
   axes(picture, x, y, box, { x: `${across.label} (of the KV head)`, y: up.label, xRange, yRange });
   const trail = svg(picture, "path", { fill: "none", class: "cwi-trail" });
-  const dots = heads(meta).map(([layer, head]) => {
+  const dots = data.heads().map(([layer, head]) => {
     const dot = svg(picture, "circle", { class: "cwi-point" });
     dot.addEventListener("click", () => store.set({ layer, head }));
     svg(dot, "title", {}, `layer ${layer}, query head ${head}`);
     return { layer, head, dot };
   });
 
+  /** @type {(state: State) => void} */
   const move = ({ step }) => {
     for (const { layer, head, dot } of dots) {
       const [norm, entropy] = [data.value(across, step, layer, head), data.value(up, step, layer, head)];
       const there = !Number.isNaN(norm) && !Number.isNaN(entropy);
-      dress(dot, null, { cx: there ? x(norm).toFixed(1) : 0, cy: there ? y(entropy).toFixed(1) : 0, visibility: there ? "visible" : "hidden" });
+      const [cx, cy] = there ? [x(norm).toFixed(1), y(entropy).toFixed(1)] : [0, 0];
+      dress(dot, null, { cx, cy, visibility: there ? "visible" : "hidden" });
     }
-    heading.textContent = `Key norm at step ${data.tickStep(across.clock, step)}, attention entropy at snapshot ${data.tickStep(up.clock, step)}`;
+    const [normStep, snapshot] = [across, up].map((measure) => data.tickStep(measure.clock, step));
+    heading.textContent = `Key norm at step ${normStep}, attention entropy at snapshot ${snapshot}`;
   };
+  /** @type {(state: State) => void} */
   const choose = ({ layer, head }) => {
     for (const dot of dots) {
       const same = dot.layer === layer;
@@ -47,10 +62,15 @@ function planeView(context) {
       });
     }
     const steps = meta.clocks[up.clock];
-    trail.setAttribute("d", path(steps.map((step) => data.value(across, step, layer, head)), steps.map((step) => data.value(up, step, layer, head)), x, y));
+    const [norms, entropies] = [across, up].map((measure) =>
+      steps.map((step) => data.value(measure, step, layer, head)),
+    );
+    trail.setAttribute("d", path(norms, entropies, x, y));
     trail.setAttribute("stroke", meta.kv_colors[data.kvHead(head)]);
-    note.textContent = `Colour: layer ${layer}, by KV head; grey: the other layers. Line: the way of query head ${head}. Query heads of one KV head share its norm.`;
-    picture.setAttribute("aria-label", `Every query head by key norm and attention entropy, with the way of head ${head} of layer ${layer} over training.`);
+    const colours = `Colour: layer ${layer}, by KV head; grey: the other layers.`;
+    note.textContent = `${colours} Line: the way of query head ${head}. Query heads of one KV head share its norm.`;
+    const described = "Every query head by key norm and attention entropy";
+    picture.setAttribute("aria-label", `${described}, with the way of head ${head} of layer ${layer} over training.`);
   };
   return (state, changed) => {
     if (!changed || changed.has("step")) move(state);

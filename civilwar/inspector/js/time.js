@@ -1,19 +1,30 @@
-// Time: the measure of all heads of the layer over training, the selected one on top, the null as a band, the step as a cursor.
+// Time: the measure of all heads of the layer over training, the selected one on top, the null as a band, the step as a
+// cursor.
 
-function timeView(context) {
+import { axes, dress, path, scale, svg } from "./drawing.js";
+import { panel } from "./panel.js";
+
+/** @import { Cell, Context, Measure, Range, Scale, State, Update } from "./types.d.ts" */
+
+/** @type {(context: Context) => Update} */
+export function time(context) {
   const { data, store } = context;
   const { meta } = data;
   const [width, height] = [430, 250];
   const box = { left: 46, right: width - 10, top: 12, bottom: height - 36 };
   const x = scale([0, meta.last_step], [box.left, box.right]);
-  const measureOf = (metric) => data.measures.get(metric) ?? data.measures.get(meta.default);
+  /** @type {(metric: string) => Measure} */
+  const measureOf = (metric) => data.measures.get(metric) ?? data.measure(meta.default);
   const rows = () => {
     const { layer, metric } = store.state;
     const measure = measureOf(metric);
     const owners = measure.owner === "kv_head" ? meta.n_kv_heads : meta.n_query_heads;
+    /** @type {Cell[][]} */
     const found = [["step", "layer", measure.owner, measure.key]];
     meta.clocks[measure.clock].forEach((step, tick) => {
-      for (let owner = 0; owner < owners; owner++) found.push([step, layer, owner, data.at(measure.key, tick, layer, owner)]);
+      for (let owner = 0; owner < owners; owner++) {
+        found.push([step, layer, owner, data.at(measure.key, tick, layer, owner)]);
+      }
     });
     return found;
   };
@@ -21,47 +32,62 @@ function timeView(context) {
   const fixed = svg(picture, "g");
   const cursor = svg(picture, "line", { y1: box.top, y2: box.bottom, class: "cwi-cursor" });
   const dot = svg(picture, "circle", { r: 4, class: "cwi-dot" });
+  /** @type {Scale} */
   let y;
 
+  /** @type {(state: State) => void} */
   const draw = ({ layer, head, metric }) => {
     const measure = measureOf(metric);
-    const extent = data.extent(measure);
+    const extent = data.extent(measure.key);
     const pad = (extent[1] - extent[0]) * 0.04;
+    /** @type {Range} */
     const range = [extent[0] - pad, extent[1] + pad];
     y = scale(range, [box.bottom, box.top]);
     fixed.replaceChildren();
-    axes(fixed, x, y, box, { x: "step", y: measure.unit ? `${measure.label} (${measure.unit})` : measure.label, xRange: [0, meta.last_step], yRange: range });
-    if (measure.null) band(fixed, measure, layer);
+    const title = measure.unit ? `${measure.label} (${measure.unit})` : measure.label;
+    axes(fixed, x, y, box, { x: "step", y: title, xRange: [0, meta.last_step], yRange: range });
+    band(fixed, measure, layer);
     const steps = meta.clocks[measure.clock];
     const owners = measure.owner === "kv_head" ? meta.n_kv_heads : meta.n_query_heads;
     const chosen = data.owner(measure, head);
-    const order = [...Array(owners).keys()].sort((a, b) => (a === chosen) - (b === chosen));
+    const order = [...Array(owners).keys()].sort((a, b) => Number(a === chosen) - Number(b === chosen));
     for (const owner of order) {
       const values = steps.map((_, tick) => data.at(measure.key, tick, layer, owner));
       const kvHead = measure.owner === "kv_head" ? owner : data.kvHead(owner);
-      svg(fixed, "path", { d: path(steps, values, x, y), fill: "none", stroke: meta.kv_colors[kvHead], class: owner === chosen ? "cwi-line cwi-chosen" : "cwi-line" });
+      const line = { d: path(steps, values, x, y), fill: "none", stroke: meta.kv_colors[kvHead] };
+      svg(fixed, "path", { ...line, class: owner === chosen ? "cwi-line cwi-chosen" : "cwi-line" });
     }
     heading.textContent = `Layer ${layer}: ${measure.label} over training`;
-    const whose = measure.owner === "kv_head" ? `KV head ${chosen}, which query head ${head} reads` : `query head ${head} of KV head ${data.kvHead(head)}`;
-    note.textContent = `Thick: ${whose}. Colours: KV heads.${measure.null ? ` Grey: ${measure.null.says}.` : ""} ${measure.says}`;
-    picture.setAttribute("aria-label", `${measure.label} of every head of layer ${layer} over ${meta.last_step} steps. The step slider moves the cursor.`);
+    const whose =
+      measure.owner === "kv_head"
+        ? `KV head ${chosen}, which query head ${head} reads`
+        : `query head ${head} of KV head ${data.kvHead(head)}`;
+    const grey = measure.null ? ` Grey: ${measure.null.says}.` : "";
+    note.textContent = `Thick: ${whose}. Colours: KV heads.${grey} ${measure.says}`;
+    const described = `${measure.label} of every head of layer ${layer} over ${meta.last_step} steps.`;
+    picture.setAttribute("aria-label", `${described} The step slider moves the cursor.`);
   };
 
+  /** @type {(parent: Element, measure: Measure, layer: number) => void} */
   const band = (parent, measure, layer) => {
+    if (!measure.null) return;
     const steps = meta.clocks[measure.null.clock];
     const low = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 0));
     const high = steps.map((_, tick) => data.at(`null_${measure.key}`, tick, layer, 1));
     if (low.some(Number.isNaN)) return;
     // between its moments the null lies on a line; after the last, and where there is only one, it stays
     const at = [...steps, meta.last_step];
-    const there = (values) => [...values, values.at(-1)];
+    /** @type {(values: number[]) => number[]} */
+    const there = (values) => [...values, values[values.length - 1]];
     const edge = path([...at, ...at.toReversed()], [...there(high), ...there(low).toReversed()], x, y);
     svg(parent, "path", { d: `${edge}Z`, class: "cwi-band" });
   };
 
+  /** @type {(event: PointerEvent) => void} */
   const drag = (event) => {
-    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
-    store.set({ step: x.invert(point.x) });
+    const screen = picture.getScreenCTM();
+    if (screen)
+      store.set({ step: x.invert(new DOMPoint(event.clientX, event.clientY).matrixTransform(screen.inverse()).x) });
   };
   picture.addEventListener("pointerdown", (event) => {
     picture.setPointerCapture(event.pointerId);
@@ -72,8 +98,9 @@ function timeView(context) {
   });
 
   return (state, changed) => {
-    if (!changed || ["layer", "head", "metric"].some((field) => changed.has(field))) draw(state);
-    if (changed && !["step", "layer", "head", "metric"].some((field) => changed.has(field))) return;
+    const drawn = !changed || changed.has("layer") || changed.has("head") || changed.has("metric");
+    if (drawn) draw(state);
+    if (!drawn && !changed.has("step")) return;
     const measure = measureOf(state.metric);
     const value = data.value(measure, state.step, state.layer, state.head);
     dress(cursor, null, { x1: x(state.step), x2: x(state.step) });
