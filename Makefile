@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
-.PHONY: reproduce test browser sweep paper book html serve lock clean help
+.PHONY: reproduce test browser js sweep paper book html serve lock clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
 	@echo "make test       run every test; installs Chromium first where the system lets it"
+	@echo "make js         check types and style of the JavaScript; needs Node.js, which nothing else does"
 	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
 	@echo "make paper      train and record the 88M model, SEED=0; resumes"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
@@ -40,6 +41,13 @@ test: browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy civilwar
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# for whoever changes the inspector's JavaScript: the book is built without Node.js
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci
+
+js: node_modules/.package-lock.json
+	npm run check
 
 sweep: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli sweep
