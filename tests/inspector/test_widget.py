@@ -9,6 +9,7 @@ from traitlets import TraitError
 
 from civilwar.inspector import static
 from civilwar.inspector.pack import unpack
+from civilwar.inspector.state import VIEWS
 from civilwar.inspector.widget import HeadInspector
 from civilwar.runs.reader import Run
 
@@ -45,7 +46,7 @@ def test_a_state_outside_the_run_is_refused(inspector: HeadInspector, trait: str
 
 
 def test_an_unknown_view_or_trait_is_refused(inspector: HeadInspector) -> None:
-    with pytest.raises(ValueError, match="map, time, pattern, plane, gain"):
+    with pytest.raises(ValueError, match=", ".join(VIEWS)):
         HeadInspector(inspector._payload, views=("map", "sound"))
     with pytest.raises(TypeError, match="head: expected views, layer, query_head, step, metric, text, query"):
         HeadInspector(inspector._payload, head=3)
@@ -70,7 +71,7 @@ def test_the_page_s_element_holds_the_state(inspector: HeadInspector) -> None:
     data = {name: value for name, value in element.attrs.items() if name.startswith("data-")}
     assert data == {
         "data-run": "smoke-run",
-        "data-views": "map time pattern plane gain",
+        "data-views": " ".join(VIEWS),
         "data-step": "3",
         "data-layer": "1",
         "data-head": "2",
