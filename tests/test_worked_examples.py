@@ -1,7 +1,11 @@
 """CONTRIBUTING.md's worked examples, followed to the letter: what each touches, and that it then does what it promises."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import browser
 import nbformat
 import worked_examples
 
@@ -151,3 +155,34 @@ execute(new, Path("book/phases") / new.name, {parameters!r})
         o.metadata.scrapbook.name for c in executed.cells for o in c.get("outputs", []) if "scrapbook" in o.metadata
     }
     assert {"query_norm_end", "picture_query_norms"} <= glued
+
+
+# ---------------------------------------------------------------- an inspector view
+
+VIEW = "An inspector view"
+
+
+def test_a_view_is_three_files_and_is_then_drawn_and_moved(tmp_path: Path) -> None:
+    files = worked_examples.files_in(worked_examples.diff_of(VIEW))
+    assert files == {
+        "civilwar/inspector/js/layers.js",
+        "civilwar/inspector/state.py",
+        "tests/inspector/test_inspector_page.py",
+    }
+    copy = worked_examples.apply(VIEW, tmp_path)
+    bundled = "from civilwar.inspector import bundle; print('function layers(' in bundle.script())"
+    assert worked_examples.python(copy, bundled).strip() == "True"
+    browser.find_or_skip()
+    # the copy's own tests: the page draws the new view, and what it says moves it does
+    environment = os.environ | {"PYTHONPATH": str(copy), "CIVILWAR_REQUIRE_BROWSER": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "control or taken_away"]
+    done = subprocess.run(
+        [*command, "tests/inspector/test_inspector_page.py"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "7 passed" in done.stdout
