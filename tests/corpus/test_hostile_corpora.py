@@ -260,9 +260,18 @@ def all_text(run: Run) -> str:
     return "".join(token for text in run.probe["texts"] for token in text["tokens"])
 
 
+#: What a page makes of straight quotes and hyphens in its prose.
+PLAIN_QUOTES = str.maketrans(
+    {"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'"}
+    | {"\N{LEFT DOUBLE QUOTATION MARK}": '"', "\N{RIGHT DOUBLE QUOTATION MARK}": '"'}
+    | {"\N{EN DASH}": "--", "\N{EM DASH}": "---"}
+)
+
+
 def as_shown(text: str) -> str:
-    """Without what HTML leaves to the browser, white space, and without the typography of numbers."""
-    return re.sub(r"\s+", "", text).replace("\N{MINUS SIGN}", "-")
+    """Without what HTML leaves to the browser, white space, and without the typography of numbers and of sentences."""
+    plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{HORIZONTAL ELLIPSIS}", "...")
+    return re.sub(r"\s+", "", plain.translate(PLAIN_QUOTES))
 
 
 #: Elements that would act on the corpus's behalf: scripts of it, and elements with a handler or an address of it.
