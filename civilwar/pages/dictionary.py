@@ -33,9 +33,9 @@ OWNERS: dict[Owner, tuple[str, str]] = {
     ),
 }
 WHEN: dict[When, str] = {
-    "step": "At every training step.",
-    "snapshot": "At every snapshot.",
-    "end": "Once, of the trained model.",
+    "step": "Measured at every training step.",
+    "snapshot": "Measured at every snapshot.",
+    "end": "Measured once, of the trained model.",
 }
 HEADER = "| Column | Meaning | Unit | Range | Type |\n| --- | --- | --- | --- | --- |\n"
 
