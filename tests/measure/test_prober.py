@@ -108,7 +108,8 @@ def test_attention_of_every_head_and_text(model: Decoder, texts: ProbeTexts, sna
                     ),
                 }
                 row = table.loc[32, layer, head, text]
-                assert list(row.index) == list(expected)
+                # a measure added since is held to its definition in test_kernels.py
+                assert [name for name in row.index if name in expected] == list(expected)
                 for name, value in expected.items():
                     assert close(row[name], value), (layer, head, text, name)
     # far from the trivial ends, so that the agreement says something
