@@ -23,3 +23,7 @@ class RunDamaged(RunError):
 
 class RunNotWritten(RunError):
     """The disk refused a file of the run; what was written before is whole."""
+
+
+class SchemaMismatch(RunError):
+    """What is to be written is not what `civilwar.runs.schema` declares: a mistake in the code that measures."""

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from civilwar.files import write_json
-from civilwar.measure.prober import PROBE_INDUCTION_COLUMNS, PROBE_QUERY_COLUMNS
 from civilwar.recipe.config import ModelConfig, ProbeConfig, RunConfig, TrainConfig
 from civilwar.runs.reader import Run
 from civilwar.runs.records import Records
-from civilwar.runs.schema import PROBE
+from civilwar.runs.schema import PROBE, TABLES
 from civilwar.runs.writer import RunWriter
 
 RANKS = ("coordinate_participation_ratio", "participation_ratio", "effective_rank", "stable_rank")
 SPOTS = ("all", "first", "separator")
 PROPERTIES = ("brackets", "package")
+QUERY_COLUMNS, REPEATED_COLUMNS = (TABLES[name].measured for name in ("probe_query_heads", "probe_induction"))
 
 
 def make_synthetic_config(
@@ -104,10 +104,19 @@ def write_run(path: Path, config: RunConfig, truth: Truth | None = None, **manif
             device={"type": "cpu", "name": "none"},
         )
         write_json(path / PROBE, probe_description(config, truth))
-        writer.write_part(config.train.steps, records(config, truth))
+        writer.write_part(config.train.steps, typed(records(config, truth)))
         # in a part of their own, as training writes them
-        writer.write_part(config.train.steps + 1, Records(final_tables(config, truth)))
+        writer.write_part(config.train.steps + 1, typed(Records(final_tables(config, truth))))
         return writer.finish(**manifest)
+
+
+def typed(records: Records) -> Records:
+    """The records with whole numbers and texts of the schema's types; measurements keep their digits, to be exact."""
+    types = {
+        name: {key: column.dtype for key, column in table.all_columns.items() if not column.dtype.startswith("float")}
+        for name, table in TABLES.items()
+    }
+    return Records({name: table.astype(types[name]) for name, table in records.tables.items()}, records.arrays)
 
 
 def records(config: RunConfig, truth: Truth) -> Records:
@@ -128,10 +137,9 @@ def records(config: RunConfig, truth: Truth) -> Records:
     step_kv = dict.fromkeys(("norm_std", "norm_q05", "norm_q50", "norm_q95", "norm_first", "norm_separator"), norms)
     step_kv |= dict.fromkeys(("max_abs", "coordinate_participation_ratio", "key_cosine"), np.array(0.5))
     ranked = {name: ranks[..., i] for i, name in enumerate(RANKS)}
-    # no test says what these two are
-    query = dict.fromkeys(("entropy", "max_weight"), np.array(0.5))
-    query |= {name: _or(getattr(truth, name), 0.5) for name in PROBE_QUERY_COLUMNS if name not in query}
-    repeated = {name: _or(getattr(truth, name), 0.1) for name in PROBE_INDUCTION_COLUMNS}
+    # no test says what the entropy and the largest weight are
+    query = {name: _or(getattr(truth, name, None), 0.5) for name in QUERY_COLUMNS}
+    repeated = {name: _or(getattr(truth, name), 0.1) for name in REPEATED_COLUMNS}
     head_axes = probe_axes | {"query_head": query_heads}
     sink_axes = head_axes | {"horizon": list(config.probe.sink_horizons), "position": list(config.probe.sink_positions)}
     rms = np.sqrt(np.square(gain).mean(-1))
@@ -172,7 +180,7 @@ def records(config: RunConfig, truth: Truth) -> Records:
 def final_tables(config: RunConfig, truth: Truth) -> dict[str, pd.DataFrame]:
     """What is measured once, of the trained model."""
     model = config.model
-    shuffled = dict.fromkeys(PROBE_QUERY_COLUMNS, np.array(0.5))
+    shuffled = dict.fromkeys(QUERY_COLUMNS, np.array(0.5))
     shuffled |= {"sink_alpha": np.array(0.1)} | dict(truth.shuffled)
     shuffled_axes = {"text": config.probe.n_texts, "layer": model.n_layers, "query_head": model.n_query_heads}
     energy_axes = {"layer": model.n_layers, "kv_head": model.n_kv_heads, "tokens": SPOTS, "dimension": model.d_head}

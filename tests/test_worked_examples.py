@@ -7,8 +7,10 @@ from pathlib import Path
 
 import browser
 import nbformat
+import pytest
 import worked_examples
 
+from civilwar import paths
 from civilwar.runs.reader import Run
 
 # ---------------------------------------------------------------- a variant of an existing knob
@@ -86,6 +88,72 @@ def test_a_variant_without_a_colour_is_refused(tmp_path: Path) -> None:
     file.write_text(text.replace('        color="#9c84ea",\n', ""), encoding="utf-8")
     code = "try:\n    import civilwar.names.variants\nexcept TypeError as error:\n    print(error)"
     assert "'color'" in worked_examples.python(copy, code)
+
+
+# ---------------------------------------------------------------- a snapshot metric
+
+METRIC = "A snapshot metric"
+MEASURED = """
+from civilwar.recipe.config import make_config
+from civilwar.runs.reader import Run
+from civilwar.training.loop import train
+
+corpus, recorded = CORPUS, RECORDED
+name = "attention_distance"
+run = train(make_config("smoke", corpus=corpus), "metric", device="cpu", progress=False)
+for table in ("probe_query_heads", "shuffled_query_heads"):
+    assert run.table(table)[name].between(0, run.config.model.context).all()
+    old = Run(recorded).table(table)
+    assert old[name].isna().all() and old["nearby_mass"].notna().all()
+start = run.table("probe_query_heads").query("step == 0")
+# before training attention is nearly uniform, and that looks back over half of what there is
+print(round(start[name].mean() / ((run.config.model.context - 1) / 4), 1))
+"""
+ITS_OWN_TESTS = """
+import pytest, subprocess, sys
+from pathlib import Path
+Path("data").mkdir()
+subprocess.run([sys.executable, "-m", "civilwar.pages.dictionary"], check=True)
+assert "| `attention_distance` | How many tokens back" in Path("book/data_dictionary.md").read_text(encoding="utf-8")
+tests = ["tests/measure/test_metrics.py", "tests/measure/test_kernels.py", "tests/measure/test_prober.py"]
+sys.exit(pytest.main(["-q", *tests, "tests/pages/test_dictionary.py"]))
+"""
+
+
+def test_a_snapshot_metric_is_two_files_and_a_test_and_old_runs_show_it_undefined(
+    tmp_path: Path, smoke_corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worked_examples.files_in(worked_examples.diff_of(METRIC)) == {
+        "civilwar/measure/metrics.py",
+        "civilwar/runs/quantities.py",
+        "tests/measure/test_metrics.py",
+    }
+    copy = worked_examples.apply(METRIC, tmp_path)
+    monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path / "runs"))
+    recorded = paths.recorded() / "laptop-baseline-seed1"
+    code = MEASURED.replace("CORPUS, RECORDED", f"{smoke_corpus!r}, {str(recorded)!r}")
+    assert worked_examples.python(copy, code).strip() == "1.0"
+    assert " passed" in worked_examples.python(copy, ITS_OWN_TESTS)
+
+
+def test_a_metric_that_the_schema_does_not_declare_is_refused_by_name(tmp_path: Path) -> None:
+    copy = worked_examples.apply(METRIC, tmp_path)
+    file = copy / "civilwar" / "runs" / "quantities.py"
+    file.write_text((worked_examples.ROOT / "civilwar" / "runs" / "quantities.py").read_text(encoding="utf-8"))
+    code = """
+import pandas as pd
+from civilwar.measure.metrics import OF_ATTENTION
+from civilwar.runs.conform import check_table
+from civilwar.runs.schema import TABLES
+measured = dict.fromkeys([*TABLES["probe_query_heads"].all_columns, *OF_ATTENTION], [0])
+try:
+    check_table("probe_query_heads", pd.DataFrame(measured).astype(
+        {name: column.dtype for name, column in TABLES["probe_query_heads"].all_columns.items()}))
+except Exception as error:
+    print(error)
+"""
+    said = worked_examples.python(copy, code)
+    assert said.startswith("table probe_query_heads has a column attention_distance that")
 
 
 # ---------------------------------------------------------------- a claim, and a phase notebook

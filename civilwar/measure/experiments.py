@@ -16,6 +16,7 @@ from torch import Tensor
 
 from civilwar.measure import metrics
 from civilwar.measure.hooks import QueriesKeys, edit_head_outputs, edit_keys, watch_queries_keys
+from civilwar.measure.named import on_host
 from civilwar.model.decoder import Decoder
 from civilwar.model.loss import next_token_loss
 from civilwar.recipe.config import RunConfig
@@ -227,6 +228,6 @@ def key_energy(bench: Bench) -> pd.DataFrame:
 
     with bench.ready(), watch_queries_keys(bench.model, measure):
         bench.model(inputs)
-    values = torch.stack(layers).cpu().numpy()
-    table = tidy({"layer": None, "kv_head": None, "spot": None, "dimension": None}, values[..., None], ("energy",))
+    energies = on_host({"energy": torch.stack(layers)})
+    table = tidy({"layer": None, "kv_head": None, "spot": None, "dimension": None}, energies)
     return table.assign(tokens=np.array(SPOTS)[table.pop("spot")])

@@ -6,6 +6,8 @@ formulas count from 1, as papers do: query i may look at keys 1 to i. Entropies 
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -179,13 +181,20 @@ def sink_alpha(weight_on_key: Float[Tensor, "*batch query"], position: int, hori
     return weight_on_key[..., position - 1 : horizon].mean(-1)
 
 
+def previous_weight(
+    attention: Float[Tensor, "*batch query key"], first_query: int = 0
+) -> Float[Tensor, "*batch query"]:
+    """A[i, i - 1]: attention on the token before the query. Range [0, 1]; NaN at i = 1."""
+    query = torch.arange(first_query, first_query + attention.shape[-2], device=attention.device)
+    return attention_at(attention, query - 1)
+
+
 def previous_token_score(attention: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch"]:
     """Mean over queries i > 1 of A[i, i - 1]. Range [0, 1]; uniform causal attention scores (H_T - 1) / (T - 1).
 
     Takes whole attention, not a block of queries.
     """
-    previous = torch.arange(attention.shape[-2], device=attention.device) - 1
-    return attention_at(attention, previous)[..., 1:].mean(-1)
+    return _mean_but_first(previous_weight(attention))
 
 
 def nearby_mass(attention: Float[Tensor, "*batch query key"], first_query: int = 0) -> Float[Tensor, "*batch query"]:
@@ -239,3 +248,72 @@ def report_entropy(
     """
     logits = attention_logits(queries[..., :n_tokens, :], keys[..., :n_tokens, :])
     return attention_entropy(logits.softmax(-1)).mean(-1)
+
+
+# ---------------------------------------------------------------- what a snapshot records, by column
+
+
+def _mean(over_queries: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch"]:
+    return over_queries.mean(-1)
+
+
+def _nanmean(over_queries: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch"]:
+    return over_queries.nanmean(-1)
+
+
+def _mean_but_first(over_queries: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch"]:
+    return over_queries[..., 1:].mean(-1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one text's causal attention: those of a block of queries, over the keys up to the block's end."""
+
+    attention: Float[Tensor, "query_head query key"]
+    logits: Float[Tensor, "query_head query key"]
+    """q_i . k_j / sqrt(d_head); far below all others where the key lies in the query's future."""
+    separator: Bool[Tensor, "key"]
+    """Which keys are separators."""
+    first_query: int = 0
+    """Position of the first of these queries in the text, from 0."""
+
+
+@dataclass(frozen=True)
+class OfAttention:
+    """How a query head's attention to a text becomes one number: per query, then over all queries of the text."""
+
+    of_queries: Callable[[Rows], Float[Tensor, "query_head query"]]
+    of_text: Callable[[Float[Tensor, "*batch query"]], Float[Tensor, "*batch"]] = _mean
+
+
+#: Columns of ``probe_query_heads`` and ``shuffled_query_heads`` that the attention of a text decides. Add one here and to
+#: `civilwar.runs.quantities`, and every snapshot has it.
+OF_ATTENTION: dict[str, OfAttention] = {
+    "entropy": OfAttention(lambda rows: attention_entropy(rows.attention)),
+    "entropy_normalised": OfAttention(
+        lambda rows: normalise_entropy(attention_entropy(rows.attention), rows.first_query), _nanmean
+    ),
+    "max_weight": OfAttention(lambda rows: largest_weight(rows.attention)),
+    "top_logit_spread": OfAttention(lambda rows: rows.logits.amax(-1), top_logit_spread),
+    "separator_mass": OfAttention(lambda rows: attention_mass(rows.attention, rows.separator)),
+    "previous_token_score": OfAttention(
+        lambda rows: previous_weight(rows.attention, rows.first_query), _mean_but_first
+    ),
+    "nearby_mass": OfAttention(lambda rows: nearby_mass(rows.attention, rows.first_query)),
+}
+#: Columns of ``probe_induction``: of whole attention [..., query, key] and the number of tokens after which they repeat.
+OF_REPEATED: dict[str, Callable[[Float[Tensor, "*batch query key"], int], Float[Tensor, "*batch"]]] = {
+    "induction_score": induction_score,
+    "duplicate_token_score": duplicate_token_score,
+}
+#: Columns of ``probe_kv_heads``, there before RoPE and once more with the suffix ``_rope`` after it: of a head's keys and of
+#: their covariance spectrum.
+OF_KEYS: dict[
+    str,
+    Callable[[Float[Tensor, "*batch tokens d_head"], Float[Tensor, "*batch d_head"]], Float[Tensor, "*batch"]],
+] = {
+    "coordinate_participation_ratio": lambda keys, spectrum: coordinate_participation_ratio(keys).mean(-1),
+    "participation_ratio": lambda keys, spectrum: participation_ratio(spectrum),
+    "effective_rank": lambda keys, spectrum: effective_rank(spectrum),
+    "stable_rank": lambda keys, spectrum: stable_rank(spectrum),
+}

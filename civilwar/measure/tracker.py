@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,24 +18,10 @@ from torch import Tensor, nn
 
 from civilwar.measure import metrics
 from civilwar.measure.hooks import QueriesKeys, watch_queries_keys
+from civilwar.measure.named import on_host, stacked
 from civilwar.model.decoder import Decoder
 from civilwar.runs.records import Records
 from civilwar.runs.tidy import tidy, with_kv_head
-
-#: Columns of the every-step table of KV heads, in the order in which `_Seen.key_statistics` stacks them.
-STEP_KV_COLUMNS = (
-    "norm_mean",
-    "norm_std",
-    "norm_q05",
-    "norm_q50",
-    "norm_q95",
-    "norm_first",
-    "norm_separator",
-    "max_abs",
-    "coordinate_participation_ratio",
-    "key_cosine",
-)
-STEP_QUERY_COLUMNS = ("query_norm_mean", "query_key_norm_ratio")
 
 
 def gains(model: Decoder, which: str) -> Tensor:
@@ -84,32 +69,41 @@ class _Seen:
             }
         )
 
-    def key_statistics(self, separator: Tensor) -> Tensor:
-        """[layer, kv_head, statistic] in the order of `STEP_KV_COLUMNS`; ``separator`` flags [text, pos]."""
+    def key_statistics(self, separator: Tensor) -> dict[str, Tensor]:
+        """[layer, kv_head] of every column of ``step_kv_heads``; ``separator`` flags [text, pos]."""
         norm = self.norm.flatten(1, 2)
         # 0.05, 0.5 and 0.95, made on the device: Python numbers would be copied there
         at = torch.linspace(0.05, 0.95, 3, device=norm.device)
         # a layer at a time, since the library takes no more than 2^24 numbers
         quantiles = torch.stack([torch.quantile(layer, at, dim=0) for layer in norm], dim=1)
-        return torch.stack(
-            [
-                norm.mean(1),
-                norm.std(1),
-                *quantiles,
-                self.norm[:, :, 0].mean(1),
-                torch.where(separator.flatten()[:, None], norm, math.nan).nanmean(1),
-                self.max_abs.amax(1),
-                self.coordinate_participation_ratio.mean(1),
-                metrics.cosine_of_direction_sum(self.directions.sum(1), norm.shape[1]),
-            ],
-            dim=-1,
-        )
+        return {
+            "norm_mean": norm.mean(1),
+            "norm_std": norm.std(1),
+            **dict(zip(("norm_q05", "norm_q50", "norm_q95"), quantiles, strict=True)),
+            "norm_first": self.norm[:, :, 0].mean(1),
+            "norm_separator": torch.where(separator.flatten()[:, None], norm, math.nan).nanmean(1),
+            "max_abs": self.max_abs.amax(1),
+            "coordinate_participation_ratio": self.coordinate_participation_ratio.mean(1),
+            "key_cosine": metrics.cosine_of_direction_sum(self.directions.sum(1), norm.shape[1]),
+        }
 
-    def query_statistics(self) -> Tensor:
-        """[layer, query_head, statistic]: mean query norm, and its ratio to the mean norm of the head's own keys."""
+    def query_statistics(self) -> dict[str, Tensor]:
+        """[layer, query_head] of every column of ``step_query_heads``; its keys are those of the KV head that it reads."""
         mean = self.query_norm.mean(1)
         key_norm = self.norm.mean((1, 2)).repeat_interleave(mean.shape[1] // self.norm.shape[-1], dim=1)
-        return torch.stack([mean, mean / key_norm], dim=-1)
+        return {"query_norm_mean": mean, "query_key_norm_ratio": mean / key_norm}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is kept of one step until its rows are asked for, by column; still on the device."""
+
+    step: int
+    loss: dict[str, Tensor]
+    kv_heads: dict[str, Tensor]
+    query_heads: dict[str, Tensor]
+    energy: dict[str, Tensor]
+    gain: dict[str, Tensor]
 
 
 class StepTracker:
@@ -120,7 +114,7 @@ class StepTracker:
         self._separator_ids = separator_ids
         self._passes: list[list[_Seen]] = []
         self._separator: list[Tensor] = []
-        self._steps: list[dict[str, Any]] = []
+        self._steps: list[_Step] = []
 
     @contextmanager
     def watching(self, tokens: Tensor) -> Iterator[None]:
@@ -136,15 +130,14 @@ class StepTracker:
         """Keep what was measured since the last step as the row of ``step``; still on the device."""
         seen = _Seen.joined(self._passes)
         self._steps.append(
-            {
-                "step": step,
-                "loss": loss.detach().float(),
-                "key": seen.key_statistics(torch.cat(self._separator)),
-                "query": seen.query_statistics(),
-                "energy": seen.energy.mean(1),
-                "k_gain": gains(self._model, "k_norm"),
-                "q_gain": gains(self._model, "q_norm"),
-            }
+            _Step(
+                step=step,
+                loss={"loss": loss.detach().float()},
+                kv_heads=seen.key_statistics(torch.cat(self._separator)),
+                query_heads=seen.query_statistics(),
+                energy={"energy": seen.energy.mean(1)},
+                gain={"k_gain": gains(self._model, "k_norm"), "q_gain": gains(self._model, "q_norm")},
+            )
         )
         self._passes, self._separator = [], []
 
@@ -152,24 +145,20 @@ class StepTracker:
         """Hand over the rows since the last call, as tables on the host."""
         if not self._steps:
             return Records()
-        step = np.array([row["step"] for row in self._steps], dtype=np.int32)
-        stacked = {
-            name: torch.stack([row[name] for row in self._steps]).cpu().numpy()
-            for name in ("loss", "key", "query", "energy", "k_gain", "q_gain")
-        }
+        step = np.array([row.step for row in self._steps], dtype=np.int32)
+        loss, kv_heads, query_heads, energy, gain = (
+            on_host(stacked([getattr(row, kind) for row in self._steps]))
+            for kind in ("loss", "kv_heads", "query_heads", "energy", "gain")
+        )
         self._steps = []
-        gain_rms = {f"{which}_gain_rms": np.sqrt(np.square(stacked[f"{which}_gain"]).mean(-1)) for which in ("k", "q")}
+        of_layer = {"step": step, "layer": None}
+        gain_rms = {f"{name}_rms": np.sqrt(np.square(values).mean(-1)) for name, values in gain.items()}
         tables = {
-            "train": pd.DataFrame({"step": step, "loss": stacked["loss"]}),
-            "step_layers": tidy({"step": step, "layer": None}, np.stack(list(gain_rms.values()), -1), tuple(gain_rms)),
-            "step_kv_heads": tidy({"step": step, "layer": None, "kv_head": None}, stacked["key"], STEP_KV_COLUMNS),
+            "train": pd.DataFrame({"step": step} | loss),
+            "step_layers": tidy(of_layer, gain_rms),
+            "step_kv_heads": tidy(of_layer | {"kv_head": None}, kv_heads),
             "step_query_heads": with_kv_head(
-                tidy({"step": step, "layer": None, "query_head": None}, stacked["query"], STEP_QUERY_COLUMNS),
-                self._model.config.group_size,
+                tidy(of_layer | {"query_head": None}, query_heads), self._model.config.group_size
             ),
         }
-        arrays = {
-            "gain": {"step": step, "k_gain": stacked["k_gain"], "q_gain": stacked["q_gain"]},
-            "energy": {"step": step, "energy": stacked["energy"]},
-        }
-        return Records(tables, arrays)
+        return Records(tables, {"gain": {"step": step} | gain, "energy": {"step": step} | energy})

@@ -18,6 +18,7 @@ from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import read_json, sha256
 from civilwar.recipe.config import ConfigError, RunConfig
+from civilwar.runs import conform
 from civilwar.runs.manifest import MANIFEST, read_manifest
 from civilwar.runs.records import REMEDY, Records, read_arrays, read_parts, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
@@ -59,16 +60,20 @@ class Run:
         return int(self.table("train")["step"].max())
 
     def table(self, name: str) -> pd.DataFrame:
-        """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far."""
+        """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far.
+
+        Columns that the schema has gained since the run was recorded are undefined. Raises RunError for a name that the
+        schema does not know, with a sentence about each that it does, or where the run has no such table.
+        """
         if name not in TABLES:
-            raise RunError(f"no table {name!r}: expected one of {', '.join(TABLES)}.")
+            raise RunError(conform.known("table", name))
         table: pd.DataFrame = self._read(f"tables/{name}.parquet", lambda records: records.tables.get(name), read_table)
-        return table.copy()
+        return conform.completed(name, table.copy())
 
     def array(self, name: str) -> dict[str, np.ndarray]:
         """A group of arrays by name (see ``ARRAYS``), each with its ``step`` axis first."""
         if name not in ARRAYS:
-            raise RunError(f"no array {name!r}: expected one of {', '.join(ARRAYS)}.")
+            raise RunError(conform.known("array", name))
         group: dict[str, np.ndarray] = self._read(
             f"arrays/{name}.safetensors", lambda records: records.arrays.get(name), read_arrays
         )

@@ -1,13 +1,13 @@
 """Copy a finished run to ``data/``: whole, light, or slim enough that dozens fit into a repository. Never the weights.
 
-A light recording thins only the energies, a third of a deep run's bytes; a slim one keeps every number a verdict needs and
-thins the rest by the rules of `slim`. The manifest says what was left out. It can be had again: the same configuration gives
-the same run.
+A light recording thins only the energies, a third of a deep run's bytes; a slim one keeps every number that a verdict needs
+and thins the rest. `civilwar.runs.schema` says of each table and array what they keep, and the manifest what was left out.
+Training the same configuration gives it back.
 """
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,23 +16,13 @@ from civilwar import paths
 from civilwar.errors import RunError
 from civilwar.files import atomic_path, sha256
 from civilwar.recipe.config import RunConfig
+from civilwar.runs.columns import Group, Table, Thinning
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 from civilwar.runs.reader import Run, open_run
 from civilwar.runs.records import Records
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 
 Form = Literal["whole", "light", "slim"]
-RARELY = "steps that are neither snapshots nor multiples of 8"
-#: What each form of recording leaves out, for its manifest.
-LEFT_OUT: dict[Form, dict[str, str]] = {"whole": {}, "light": {"energy": RARELY}}
-LEFT_OUT["slim"] = {
-    "step_kv_heads": "columns other than norm_mean, but at the snapshots and every 8 steps",
-    "step_query_heads": RARELY,
-    "probe_sinks": "steps other than the report's four moments",
-    "gain": RARELY,
-    "energy": "steps that are neither the report's four moments nor multiples of 32",
-    "patterns": "all",
-}
 
 
 def record(name: str, form: Form = "whole") -> Path:
@@ -51,7 +41,7 @@ def record(name: str, form: Form = "whole") -> Path:
         raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
     with atomic_path(target) as temporary:
         if form != "whole":
-            (slim(run) if form == "slim" else light(run)).write(temporary)
+            thinned(run, form).write(temporary)
             shutil.copy2(run.path / PROBE, temporary)
         else:
             shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
@@ -64,43 +54,48 @@ def record(name: str, form: Form = "whole") -> Path:
     return target
 
 
-def light(run: Run) -> Records:
-    """Tables and arrays of a run with energies at fewer steps."""
-    arrays = {name: run.array(name) for name in ARRAYS}
-    arrays["energy"] = _steps(arrays["energy"], often_kept(run.config))
-    return Records({name: run.table(name) for name in TABLES}, arrays)
+def thinning(form: Form, entry: Table | Group) -> Thinning | None:
+    """What a form of recording keeps of a table or of a group of arrays; None where it keeps all."""
+    return {"whole": None, "light": entry.light, "slim": entry.slim}[form]
 
 
-def slim(run: Run) -> Records:
-    """Tables and arrays of a run without what `LEFT_OUT` names."""
-    config = run.config
-    tables = {name: run.table(name) for name in TABLES}
-    arrays = {name: run.array(name) for name in ARRAYS if name != "patterns"}
-    often, moments = often_kept(config), set(config.moments().values())
-    seldom = moments | set(range(0, config.train.steps + 1, 32))
+#: What each form of recording leaves out, for its manifest.
+LEFT_OUT: dict[Form, dict[str, str]] = {
+    form: {
+        name: kept.left_out for name, entry in (TABLES | ARRAYS).items() if (kept := thinning(form, entry)) is not None
+    }
+    for form in get_args(Form)
+}
 
-    heads = tables["step_kv_heads"]
-    others = [column for column in heads if column not in ("step", "layer", "kv_head", "norm_mean")]
-    tables["step_kv_heads"] = heads.assign(**heads[others].where(heads["step"].isin(often)))
-    tables["step_query_heads"] = _rows(tables["step_query_heads"], often)
-    tables["probe_sinks"] = _rows(tables["probe_sinks"], moments)
-    arrays["gain"] = _steps(arrays["gain"], often)
-    arrays["energy"] = _steps(arrays["energy"], seldom)
+
+def thinned(run: Run, form: Form) -> Records:
+    """Tables and arrays of a run without what `LEFT_OUT` names. What the run itself lacks is lacking here too."""
+    tables, arrays = {}, {}
+    for name, table in TABLES.items():
+        if f"tables/{name}.parquet" in run.manifest["files"]:
+            tables[name] = _rows(run.table(name), thinning(form, table), table, run.config)
+    for name, group in ARRAYS.items():
+        kept = thinning(form, group)
+        if f"arrays/{name}.safetensors" in run.manifest["files"] and (kept is None or kept.kept(run.config)):
+            arrays[name] = _steps(run.array(name), kept, run.config)
     return Records(tables, arrays)
 
 
-def often_kept(config: RunConfig) -> set[int]:
-    """Steps at which a slim recording keeps gains and all columns: snapshots and multiples of 8."""
-    return {*config.snapshot_steps(), *range(0, config.train.steps + 1, 8)}
+def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: RunConfig) -> pd.DataFrame:
+    if kept is None:
+        return recorded
+    stays = recorded["step"].isin(kept.kept(config))
+    if not kept.always:
+        return recorded[stays].reset_index(drop=True)
+    others = [column for column in table.measured if column not in kept.always]
+    return recorded.assign(**recorded[others].where(stays))
 
 
-def _rows(table: pd.DataFrame, steps: set[int]) -> pd.DataFrame:
-    return table[table["step"].isin(steps)].reset_index(drop=True)
-
-
-def _steps(group: dict[str, np.ndarray], steps: set[int]) -> dict[str, np.ndarray]:
-    kept = np.isin(group["step"], sorted(steps))
-    return {name: array[kept] for name, array in group.items()}
+def _steps(group: dict[str, np.ndarray], kept: Thinning | None, config: RunConfig) -> dict[str, np.ndarray]:
+    if kept is None:
+        return group
+    stays = np.isin(group["step"], sorted(kept.kept(config)))
+    return {name: array[stays] for name, array in group.items()}
 
 
 def drop_weights(run: Run) -> None:

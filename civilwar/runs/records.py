@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from civilwar.errors import RunDamaged
 from civilwar.files import read_json, sha256
+from civilwar.runs import conform
 
 #: In the folder of each part of an unfinished run: its files' checksums.
 PART_SUMS = "checksums.json"
@@ -24,7 +25,14 @@ class Records:
     arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """One parquet file per table and one safetensors file per group of arrays."""
+        """One parquet file per table and one safetensors file per group of arrays.
+
+        Raises SchemaMismatch, before anything is written, where one of them is not what the schema says.
+        """
+        for name, table in self.tables.items():
+            conform.check_table(name, table)
+        for name, group in self.arrays.items():
+            conform.check_group(name, group)
         (folder / "tables").mkdir(parents=True)
         (folder / "arrays").mkdir()
         for name, table in self.tables.items():
@@ -37,9 +45,12 @@ class Records:
 
     @classmethod
     def read(cls, folder: Path) -> "Records":
-        """Inverse of `write`."""
+        """Inverse of `write`. Columns that the schema has gained since are undefined."""
         return cls(
-            tables={file.stem: read_table(file) for file in sorted((folder / "tables").glob("*.parquet"))},
+            tables={
+                file.stem: conform.completed(file.stem, read_table(file))
+                for file in sorted((folder / "tables").glob("*.parquet"))
+            },
             arrays={file.stem: read_arrays(file) for file in sorted((folder / "arrays").glob("*.safetensors"))},
         )
 

@@ -1,22 +1,24 @@
 """Dense arrays with named axes to tidy tables: one row per combination of axis values, query and KV heads kept apart."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 
-def tidy(axes: dict[str, np.ndarray | None], values: np.ndarray, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A dense array [*axes, column] as one row per combination of axis values; an axis of None counts from 0.
+def tidy(axes: Mapping[str, np.ndarray | None], columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Dense arrays [*axes], one a column, as one row per combination of axis values; an axis of None counts from 0.
 
-    Undefined values (NaN) stay null.
+    Undefined values (NaN) stay null. Columns become float32.
     """
+    shape = next(iter(columns.values())).shape
     labels = [
-        np.arange(n, dtype=np.int32) if label is None else label
-        for label, n in zip(axes.values(), values.shape[:-1], strict=True)
+        np.arange(n, dtype=np.int32) if label is None else label for label, n in zip(axes.values(), shape, strict=True)
     ]
     grid = np.meshgrid(*labels, indexing="ij")
     table = pd.DataFrame({name: axis.ravel() for name, axis in zip(axes, grid, strict=True)})
-    for index, column in enumerate(columns):
-        table[column] = values[..., index].ravel().astype(np.float32)
+    for name, values in columns.items():
+        table[name] = values.reshape(-1).astype(np.float32)
     return table
 
 

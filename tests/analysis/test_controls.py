@@ -18,7 +18,7 @@ from civilwar.recipe import rope
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
-from civilwar.runs.recording import slim
+from civilwar.runs.recording import thinned
 from civilwar.runs.schema import PROBE
 from civilwar.runs.writer import RunWriter
 
@@ -289,7 +289,7 @@ def test_a_slim_recording_gives_the_same(sweep: Sweep, outcomes: pd.DataFrame, t
         for run in sweep.of(variant):
             with RunWriter(tmp_path / run.name, run.config) as writer:
                 write_json(writer.path / PROBE, probe_description(run.config, Truth()))
-                writer.write_part(run.config.train.steps, slim(run))
+                writer.write_part(run.config.train.steps, thinned(run, "slim"))
                 slimmed[variant][run.config.seed] = writer.finish()
     thin = Sweep(slimmed, ())
     assert len(slimmed["baseline"][1].array("gain")["step"]) < STEPS

@@ -15,7 +15,7 @@ from civilwar.names.measures import DEFAULT, MEASURES
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.manifest import write_manifest
 from civilwar.runs.reader import Run
-from civilwar.runs.recording import LEFT_OUT, slim
+from civilwar.runs.recording import LEFT_OUT, thinned
 from civilwar.runs.records import Records
 
 LAST = 40
@@ -109,7 +109,7 @@ def test_what_travels_is_what_was_gathered(payload: Payload) -> None:
 def test_a_slim_run_has_no_patterns_and_fewer_moments(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "slim"
     folder.mkdir()
-    kept: Records = slim(run)
+    kept: Records = thinned(run, "slim")
     kept.write(folder)
     (folder / "probe.json").write_text((run.path / "probe.json").read_text())
     files = {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(folder.rglob("*.*"))}

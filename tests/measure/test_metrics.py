@@ -61,6 +61,7 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "attention_mass": lambda: (attention(BATCH, KV), torch.arange(POS) % 3 == 0),
     "attention_at": lambda: (attention(BATCH, KV), torch.arange(POS) - 1),
     "sink_alpha": lambda: (normal(KV, POS).square(), 2, 11),
+    "previous_weight": lambda: (attention(BATCH, KV)[..., 4:, :], 4),
     "previous_token_score": lambda: (attention(BATCH, KV),),
     "nearby_mass": lambda: (attention(BATCH, KV)[..., 4:, :], 4),
     "induction_target": lambda: (POS, 5, torch.device("cpu")),

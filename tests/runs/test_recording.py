@@ -13,6 +13,7 @@ from civilwar import paths
 from civilwar.errors import RunDamaged, RunError
 from civilwar.files import sha256
 from civilwar.runs import recording
+from civilwar.runs.columns import often_kept
 from civilwar.runs.manifest import read_manifest
 from civilwar.runs.reader import Run, rows_of
 from civilwar.runs.schema import ARRAYS, TABLES
@@ -185,7 +186,7 @@ def test_a_longer_run_keeps_energies_every_32_steps_and_at_the_moments(data: Pat
     assert slim.array("energy")["step"].tolist() == [0, 25, 32, 50, 64, 96, 100]
     often = [0, 1, 2, 4, 8, 16, 24, 25, 32, 40, 48, 50, 56, 64, 72, 80, 88, 96, 100]
     assert slim.array("gain")["step"].tolist() == often
-    assert sorted(recording.often_kept(config)) == often
+    assert sorted(often_kept(config)) == often
     assert slim.table("probe_sinks")["step"].unique().tolist() == [0, 25, 50, 100]
 
 

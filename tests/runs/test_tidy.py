@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from civilwar.measure import prober, tracker
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.reader import Run
+from civilwar.runs.schema import TABLES
 
 
 def axis_columns(table: pd.DataFrame) -> list[str]:
@@ -18,13 +18,13 @@ def axis_columns(table: pd.DataFrame) -> list[str]:
     [
         ("train", 1, {"step", "loss"}),
         ("step_layers", 2, {"step", "layer", "k_gain_rms", "q_gain_rms"}),
-        ("step_kv_heads", 2 * 2, {"step", "layer", "kv_head", *tracker.STEP_KV_COLUMNS}),
-        ("step_query_heads", 2 * 4, {"step", "layer", "query_head", "kv_head", *tracker.STEP_QUERY_COLUMNS}),
-        ("probe_kv_heads", 3 * 2 * 2, {"step", "layer", "kv_head", "text", *prober.PROBE_KV_COLUMNS}),
+        ("step_kv_heads", 2 * 2, {"step", "layer", "kv_head", *TABLES["step_kv_heads"].measured}),
+        ("step_query_heads", 2 * 4, {"step", "layer", "query_head", "kv_head", *TABLES["step_query_heads"].measured}),
+        ("probe_kv_heads", 3 * 2 * 2, {"step", "layer", "kv_head", "text", *TABLES["probe_kv_heads"].measured}),
         (
             "probe_query_heads",
             3 * 2 * 4,
-            {"step", "layer", "query_head", "kv_head", "text", *prober.PROBE_QUERY_COLUMNS},
+            {"step", "layer", "query_head", "kv_head", "text", *TABLES["probe_query_heads"].measured},
         ),
         (
             "probe_sinks",
@@ -34,7 +34,7 @@ def axis_columns(table: pd.DataFrame) -> list[str]:
         (
             "probe_induction",
             2 * 2 * 4,
-            {"step", "layer", "query_head", "kv_head", "text", *prober.PROBE_INDUCTION_COLUMNS},
+            {"step", "layer", "query_head", "kv_head", "text", *TABLES["probe_induction"].measured},
         ),
         ("probe_loss", 3, {"step", "text", "loss"}),
     ],
