@@ -27,7 +27,7 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 reproduce: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli reproduce
 
-# Chromium and its driver for tests/test_browser.py, from Debian's packages where the system lets us. Never fails: the tests
+# Chromium and its driver for tests/book/test_browser.py, from Debian's packages where the system lets us. Never fails: the tests
 # themselves are skipped without a browser, or fail where one is required.
 INSTALL_BROWSER := apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver
 browser: $(ENVIRONMENT)
@@ -36,10 +36,10 @@ browser: $(ENVIRONMENT)
 	  $$become env DEBIAN_FRONTEND=noninteractive sh -c '$(INSTALL_BROWSER)' </dev/null >/dev/null 2>&1; }; \
 	  $(BIN)/python tests/browser.py || true; }
 
+# ruff takes no time and goes first; mypy is one of the tests (tests/test_types.py), so that it runs beside them
 test: browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy civilwar
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # for whoever changes the inspector's JavaScript: the book is built without Node.js

@@ -1,9 +1,12 @@
-"""Shared by all tests: runtime checks of shapes, one CPU thread, own folders, one trained smoke run, one built book."""
+"""Shared by all tests: runtime checks of shapes, one CPU thread, own folders.
+
+What takes long is made once for all workers: trained runs, executed notebooks, the built book.
+"""
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # before torch is imported, so that subprocesses and this process compute with the same number of threads
@@ -12,6 +15,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -41,13 +45,58 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device, and this machine has none")
 
 
+#: Tests that take longest, longest first: begun early, or one worker would be at them when the others have nothing left to do.
+LONGEST = (
+    "training/test_loop.py::test_a_killed_run_resumes_to_the_same_bits",
+    "test_types.py",
+    "test_readme.py::test_papermill_word_for_word",
+    "book/test_notebooks.py::test_controls_and_capacity_on_part_of_a_sweep",
+    "book/test_browser.py::test_a_page_is_whole_for_every_reader",
+    "training/test_loop.py::test_a_disk_that_refuses_to_write_costs_nothing_recorded",
+    "book/test_notebooks.py",
+    "pages",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups come first by themselves, largest first; the rest is given out in this order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{name}")), len(LONGEST))
+
+    items.sort(key=place)
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """``folder`` as ``make`` filled it, in whichever worker asked first; the others wait for it. Read it, never write to it."""
+    done = folder.with_name(f"{folder.name}.done")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not done.exists():
+            # what a failed attempt left
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this session see, and no other session."""
+    own = tmp_path_factory.getbasetemp()
+    # a worker's own folder lies in the session's
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where this session's runs go, so that no test reads or writes the checkout's own; the cache lies beside it."""
+def runs_dir(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Path]:
+    """Where this worker's runs go, so that no test reads or writes the checkout's own. The cache of tokens is all workers'."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CIVILWAR_RUNS", str(folder))
-        patch.setenv("CIVILWAR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CIVILWAR_CACHE", str(shared / "cache"))
         yield folder
 
 
@@ -63,26 +112,64 @@ def smoke_config(smoke_corpus: str) -> RunConfig:
     return make_config("smoke", corpus=smoke_corpus)
 
 
+Trained = Callable[[RunConfig, str], Run]
+
+
 @pytest.fixture(scope="session")
-def smoke_run(runs_dir: Path, smoke_config: RunConfig) -> Run:
-    """A complete run of ``smoke_config``, trained without interruption. Read it, never write to it."""
+def trained_once(shared: Path) -> Trained:
+    """A complete run of a configuration, under a name in the current folder of runs: trained by one worker, copied by all."""
     from civilwar.training.loop import train
 
-    return train(smoke_config, "smoke-run", device="cpu", progress=False)
+    def trained(config: RunConfig, name: str) -> Run:
+        def make(folder: Path) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CIVILWAR_RUNS", str(folder))
+                train(config, "run", device="cpu", progress=False)
+
+        made = made_once(shared / f"trained-{config.hash}", make)
+        shutil.copytree(made / "run", paths.runs() / name)
+        return Run(paths.runs() / name)
+
+    return trained
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of the committed book, built strictly from a copy: nothing was run for it. Read them, never write.
+def smoke_run(runs_dir: Path, smoke_config: RunConfig, trained_once: Trained) -> Run:
+    """A complete run of ``smoke_config``, trained without interruption. Read it, never write to it."""
+    return trained_once(smoke_config, "smoke-run")
 
-    Tests that use it belong to the group "book", so that one worker builds it for all.
-    """
+
+@pytest.fixture(scope="session")
+def smoke_parameters(smoke_run: Run, smoke_corpus: str) -> dict[str, object]:
+    """What a notebook is given to open ``smoke_run``."""
+    return {"run": smoke_run.name, "preset": "smoke", "corpus": smoke_corpus, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def executed(shared: Path, smoke_parameters: dict[str, object]) -> Callable[[str], Path]:
+    """Give the name of a phase notebook, get it as published, executed on ``smoke_run``. Read it, never write to it."""
+    from civilwar.pages.publish import execute, phase_notebooks
+
+    sources = {source.stem: source for source in phase_notebooks()}
+
+    def of(name: str) -> Path:
+        file = f"{name}.ipynb"
+        return made_once(shared / name, lambda made: execute(sources[name], made / file, smoke_parameters)) / file
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def html(shared: Path) -> Path:
+    """The pages of the committed book, built strictly from a copy: nothing was run for it. Read them, never write."""
     from civilwar.pages.publish import build_book
 
-    site = tmp_path_factory.mktemp("site")
-    shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
-    shutil.copy2(paths.repository() / "_config.yml", site)
-    return build_book(site / "book")
+    def build(site: Path) -> None:
+        shutil.copytree(paths.repository() / "book", site / "book", ignore=shutil.ignore_patterns("_build"))
+        shutil.copy2(paths.repository() / "_config.yml", site)
+        build_book(site / "book")
+
+    return made_once(shared / "site", build) / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Train runs that are killed for good (SIGKILL) at chosen moments. A program of its own: test_train.py starts it.
+"""Train runs that are killed for good (SIGKILL) at chosen moments. A program of its own: training/test_loop.py starts it.
 
 usage: kill_driver.py CONFIG.json PLANS.json
 

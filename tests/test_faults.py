@@ -14,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import faults
 
+# one worker trains the run that is not disturbed
+pytestmark = pytest.mark.xdist_group("faults")
+
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[faults.Workshop]:

@@ -18,15 +18,21 @@ COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 
 #: How each command is tested.
 TESTED = {
-    "make reproduce": "its recipe below; its parts in test_train, test_notebooks and test_book",
+    "make reproduce": "its recipe below; its parts in training/test_loop, book/test_notebooks and book/test_book",
     "make test": "its recipe below; you are running it",
     "papermill notebooks/01_divergence.ipynb book/phases/01_divergence.ipynb": "below, word for word",
-    "jupyter-book build book/": "test_book, through build_book",
-    "jupyter lab": "below, as far as finding its notebooks' kernel",
-    "make book": "its recipe below; its parts in test_notebooks and test_book",
-    "make sweep": "its recipe below; its parts in test_sweep",
-    "make serve": "its recipe below; the address it serves, in test_book",
+    "jupyter-book build book/": "book/test_book, through build_book",
+    "jupyter lab": "below, as far as finding its notebooks' kernel; its pages in book/test_jupyterlab",
+    "make book": "its recipe below; its parts in book/test_notebooks, pages/test_publish and book/test_book",
+    "make sweep": "its recipe below; its parts in training/test_sweep",
+    "make serve": "its recipe below; the address it serves, in book/test_book",
 }
+
+
+def test_what_is_named_is_there() -> None:
+    named = re.findall(r"\w+/test_\w+", " ".join(TESTED.values()))
+    assert len(named) >= 8
+    assert [name for name in named if not (ROOT / "tests" / f"{name}.py").is_file()] == []
 
 
 def test_every_command_has_a_test() -> None:

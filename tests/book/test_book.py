@@ -1,5 +1,6 @@
 """The published book: it builds without a warning, asks no other host, and its links lead somewhere."""
 
+import functools
 import http.client
 import os
 import re
@@ -17,11 +18,13 @@ from bs4 import BeautifulSoup
 from civilwar import paths
 from civilwar.recipe.config import PRESETS
 
-# one worker builds the book, for these tests and for test_browser
+# one worker reads its pages
 pytestmark = pytest.mark.xdist_group("book")
 
 
+@functools.cache
 def pages(html: Path) -> dict[Path, BeautifulSoup]:
+    """The book's pages, read once. Look at them, never change them."""
     found = {f: BeautifulSoup(f.read_text(encoding="utf-8"), "html.parser") for f in sorted(html.rglob("*.html"))}
     return {file: page for file, page in found.items() if "_static" not in file.parts}
 

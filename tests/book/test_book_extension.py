@@ -78,7 +78,8 @@ def build(source: Path, index: str, other: str = "# Other\n") -> subprocess.Comp
         if not (source / name).exists() or (source / name).read_text(encoding="utf8") != text:
             (source / name).write_text(text, encoding="utf8")
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", ".", "_out"]
-    environment = {**os.environ, "PYTHONPATH": str(EXTENSIONS), "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+    path = os.pathsep.join([str(EXTENSIONS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
     return subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
 
 

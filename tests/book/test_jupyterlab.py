@@ -17,8 +17,8 @@ from browser import Browser
 
 from civilwar.runs.reader import Run
 
-# one worker drives the browser
-pytestmark = pytest.mark.xdist_group("book")
+# one worker starts JupyterLab
+pytestmark = pytest.mark.xdist_group("jupyterlab")
 
 CELLS = {
     "show": "from civilwar.runs.reader import Run\nfrom civilwar.inspector.widget import HeadInspector\n"

@@ -30,8 +30,8 @@ from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.reader import Run
 from civilwar.training.loop import train
 
-#: One worker opens the browser for all pages.
-in_browser = pytest.mark.xdist_group("book")
+#: One worker makes the page.
+in_browser = pytest.mark.xdist_group("hostile")
 
 ATTACK = "window.attacked=1"
 #: Each would act if a page took it for its own: as markup, in an attribute, in a script, in a comment, as a formula.

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_sweep import right_for_other_reasons, the_report_is_right, the_report_is_wrong, write_sweep
 
 from civilwar.analysis.capacity import report_rank
 from civilwar.evidence import claims
@@ -19,6 +18,9 @@ from civilwar.names.verdicts import PENDING, VERDICTS
 from civilwar.recipe.config import make_config
 from civilwar.recipe.plan import CONTROL_SEEDS
 from civilwar.runs.collection import Sweep
+
+# one worker writes the sweeps
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 # ---------------------------------------------------------------- the rules
 
@@ -151,17 +153,6 @@ def test_a_good_estimate_without_significance_does_not_hold() -> None:
 
 
 # ---------------------------------------------------------------- whole sweeps
-
-
-@pytest.fixture(scope="module")
-def sweeps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sweep]:
-    makers = {"right": the_report_is_right, "wrong": the_report_is_wrong, "other": right_for_other_reasons}
-    return {name: write_sweep(tmp_path_factory.mktemp(name), make) for name, make in makers.items()}
-
-
-@pytest.fixture(scope="module")
-def verdicts(sweeps: dict[str, Sweep]) -> dict[str, dict[str, claims.Verdict]]:
-    return {name: {v.rule.id: v for v in claims.decide(sweep)} for name, sweep in sweeps.items()}
 
 
 RIGHT = {rule.id: "supported" for rule in RULES} | {"C01": "true by construction"}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_sweep import the_report_is_right, the_report_is_wrong, write_sweep
 
 from civilwar.evidence import claims, scales
 from civilwar.evidence.claims import Verdict
@@ -16,21 +15,24 @@ from civilwar.recipe import plan
 from civilwar.runs.collection import Sweep, open_sweep
 from civilwar.runs.reader import Run
 
-
-@pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return write_sweep(tmp_path_factory.mktemp("right"), the_report_is_right)
+# one worker writes the sweeps
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 
-@pytest.fixture(scope="module")
-def verdicts(right: Sweep) -> list[Verdict]:
-    return claims.decide(right)
+@pytest.fixture
+def right(sweeps: dict[str, Sweep]) -> Sweep:
+    return sweeps["right"]
 
 
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(name="verdicts")
+def verdicts_on_the_right(verdicts: dict[str, dict[str, Verdict]]) -> list[Verdict]:
+    return list(verdicts["right"].values())
+
+
+@pytest.fixture
+def other(sweeps: dict[str, Sweep]) -> Run:
     """One run of a world in which the report is wrong."""
-    return write_sweep(tmp_path_factory.mktemp("wrong"), the_report_is_wrong).baseline[0]
+    return sweeps["wrong"].baseline[0]
 
 
 def test_a_run_of_the_sweep_falls_on_its_side_and_gives_the_number_it_gave_there(

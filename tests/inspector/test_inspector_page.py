@@ -20,7 +20,7 @@ from civilwar.inspector.payload import Patterns, Payload, Text
 from civilwar.inspector.state import VIEWS
 from civilwar.inspector.widget import HeadInspector
 
-pytestmark = pytest.mark.xdist_group("book")
+pytestmark = pytest.mark.xdist_group("inspector")
 
 LAST, LAYERS, HEADS = 40, 3, 8
 HOSTILE = [

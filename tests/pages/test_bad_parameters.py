@@ -97,6 +97,7 @@ def test_papermill_gives_the_same_sentence(number: int, parameter: str, value: A
     assert failure.value.ename == "ConfigError"
     assert_one_sentence(failure.value.evalue, parameter)
     assert repr(value) in failure.value.evalue
+    assert failure.value.exec_count == 3  # parameters, injected parameters, and the cell that opens the run
 
 
 def run_first_cells(number: int, parameters: dict[str, Any], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def keep_style() -> Any:
     ("wrong", "valid"),
     [
         ({"preset": "huge"}, list(PRESETS)),
+        ({"preset": "lptop"}, list(PRESETS)),
         ({"variant": "no_gain"}, list(VARIANTS)),
         ({"seed": -1}, ["an integer from 0"]),
         ({"seed": "0"}, ["an integer from 0"]),

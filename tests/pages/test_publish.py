@@ -1,5 +1,6 @@
 """Executing notebooks so that the same run gives the same bytes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -45,15 +46,14 @@ def test_two_executions_of_the_same_notebook_are_the_same_bytes(tmp_path: Path) 
     assert done.cells[3].outputs[-1]["data"]["text/plain"] == "4"
 
 
-def test_two_executions_of_a_phase_are_the_same_bytes(tmp_path: Path, smoke_run: Run, smoke_corpus: str) -> None:
+def test_two_executions_of_a_phase_are_the_same_bytes(
+    tmp_path: Path, executed: Callable[[str], Path], smoke_parameters: dict[str, object]
+) -> None:
     source = publish.phase_notebooks()[-1]
-    parameters = {"run": smoke_run.name, "preset": "smoke", "corpus": smoke_corpus}
-    targets = [tmp_path / name / source.name for name in ("first", "second")]
-    for target in targets:
-        publish.execute(source, target, parameters)
-    first, second = (target.read_text(encoding="utf8") for target in targets)
+    first = executed(source.stem).read_text(encoding="utf8")
+    publish.execute(source, tmp_path / source.name, smoke_parameters)
     assert "cw-figure" in first
-    assert first == second
+    assert (tmp_path / source.name).read_text(encoding="utf8") == first
 
 
 def test_phases_come_in_order() -> None:
@@ -78,11 +78,8 @@ def test_the_cover_shows_the_middle_layer(tmp_path: Path, smoke_run: Run) -> Non
     assert image == (tmp_path / "b.png").read_bytes()
 
 
-def test_a_published_notebook_needs_no_kernel(tmp_path: Path, smoke_run: Run, smoke_corpus: str) -> None:
-    source = next(notebook for notebook in publish.phase_notebooks() if notebook.stem.endswith("inspector"))
-    parameters = {"run": smoke_run.name, "preset": "smoke", "corpus": smoke_corpus}
-    publish.execute(source, tmp_path / source.name, parameters)
-    text = (tmp_path / source.name).read_text(encoding="utf8")
+def test_a_published_notebook_needs_no_kernel(executed: Callable[[str], Path], smoke_run: Run) -> None:
+    text = executed("09_inspector").read_text(encoding="utf8")
     assert "widget-view+json" not in text
     assert "widget-state+json" not in text
     assert f'data-run=\\"{smoke_run.name}\\"' in text
