@@ -23,3 +23,12 @@ class RunDamaged(RunError):
 
 class RunNotWritten(RunError):
     """The disk refused a file of the run; what was written before is whole."""
+
+
+class CorpusWarning(UserWarning):
+    """Not all of a corpus is read."""
+
+
+def one_line(text: str) -> str:
+    """``text`` fit for a terminal: what is no printable character, an escape or a newline, is written as Python would."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
