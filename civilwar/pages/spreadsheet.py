@@ -6,13 +6,16 @@ import pandas as pd
 
 #: What a spreadsheet takes for the beginning of a formula, in either width, or skips before one.
 _FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)|-")
+_DIGITS = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+#: A number; a number with its uncertainty or up to another; a lone dash.
+_NUMBER = re.compile(rf"[+-]?{_DIGITS}( (±|to) [+-]?{_DIGITS})?|[+-]?(inf|nan)|-")
 
 
 def csv_text(table: pd.DataFrame) -> str:
     """``table`` as CSV without its index, numbers with five digits, and an apostrophe before what would be computed.
 
-    That goes for column names too. Numbers stay as they are, with a sign or not, and so does a lone dash.
+    That goes for column names too. Numbers stay as they are, with a sign or not, alone or as "-1 to 1" and
+    "+2 ± 1", and so does a lone dash.
     """
     columns = [column if _has_no_text(column) else column.map(_inert) for _, column in table.items()]
     safe = pd.concat(columns, axis="columns").set_axis([_inert(name) for name in table.columns], axis="columns")

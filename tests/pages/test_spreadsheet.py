@@ -12,7 +12,24 @@ from civilwar.pages.spreadsheet import csv_text
 
 @pytest.mark.parametrize(
     "cell",
-    ["=1+1", "+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "-2+3", "-x", "=", "+", "@", "\uff1d1+1", "\n=1", "--1"],
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "-2+3",
+        "-x",
+        "=",
+        "+",
+        "@",
+        "\uff1d1+1",
+        "\n=1",
+        "--1",
+        "-1 to =1",
+        "+2 ±",
+        "+2 +cmd",
+    ],
 )
 def test_what_a_spreadsheet_would_compute_begins_with_an_apostrophe(cell: str) -> None:
     rows = csv.reader(io.StringIO(csv_text(pd.DataFrame({cell: [cell, "plain"]})), newline=""))
@@ -20,7 +37,24 @@ def test_what_a_spreadsheet_would_compute_begins_with_an_apostrophe(cell: str) -
 
 
 @pytest.mark.parametrize(
-    "cell", ["-0.5", "+3", "-1e-05", "+.5", "-", "a=b", " = ", "x@y", "'", "1-2", "", "-inf", "\u2212 1"]
+    "cell",
+    [
+        "-0.5",
+        "+3",
+        "-1e-05",
+        "+.5",
+        "-",
+        "a=b",
+        " = ",
+        "x@y",
+        "'",
+        "1-2",
+        "",
+        "-inf",
+        "-1.5 to 1.5",
+        "+22 ± 144",
+        "\u2212 1",
+    ],
 )
 def test_numbers_and_other_texts_stay(cell: str) -> None:
     text = csv_text(pd.DataFrame({"text": [cell], "n": [1]}))
