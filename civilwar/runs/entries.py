@@ -35,7 +35,7 @@ class Entries(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         raise RunDamaged(
-            f"{self.file} has no entry {key!r}: another version of civilwar wrote it, or someone took it out. Restore it "
+            f"{self.file} has no entry {key!r}, so another version of civilwar wrote it, or it was altered. Restore it "
             "from a copy, or train the run again under a new name."
         )
 

@@ -31,13 +31,19 @@ def test_a_complete_run_without_what_it_is_made_of_is_not_opened(run: Run, key: 
         Run(run.path)
 
 
-@pytest.mark.parametrize("key", ["status", "corpus", "device", "commit", "anything"])
+@pytest.mark.parametrize("key", ["corpus", "device", "commit", "anything"])
 def test_an_entry_that_was_taken_out_is_named_when_it_is_asked_for(run: Run, key: str) -> None:
     sign(run, without=(key,))
     opened = Run(run.path)
     with pytest.raises(RunDamaged, match=rf"no entry '{key}'"):
         opened.manifest[key]
     assert opened.manifest.get(key) is None
+
+
+def test_a_run_without_a_status_is_damaged(run: Run) -> None:
+    sign(run, without=("status",))
+    with pytest.raises(RunDamaged, match="no entry 'status'"):
+        _ = Run(run.path).manifest["status"]
 
 
 def test_the_same_goes_for_what_an_entry_holds(run: Run) -> None:
