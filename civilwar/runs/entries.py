@@ -27,9 +27,9 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 class Entries(dict[str, Any]):
     """Entries of a manifest. Asked for one that is not there it raises RunDamaged, as do the dictionaries inside."""
 
-    def __init__(self, entries: dict[str, Any], file: Path) -> None:
+    def __init__(self, file: Path, entries: dict[str, Any]) -> None:
         super().__init__(
-            (key, Entries(value, file) if type(value) is dict else value) for key, value in entries.items()
+            (key, Entries(file, value) if type(value) is dict else value) for key, value in entries.items()
         )
         self.file = file
 
@@ -48,7 +48,7 @@ def checked_entries(entries: dict[str, Any], file: Path) -> Entries:
     for key, kind in _KINDS.items():
         if key in entries and not isinstance(entries[key], kind):
             raise _not_as_written(file, f"its entry {key!r} is of the wrong kind")
-    checked = Entries(entries, file)
+    checked = Entries(file, entries)
     if checked.get("status") == "complete":
         _ = checked["files"]
     for relative, checksum in checked.get("files", {}).items():
