@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: reproduce test browser js sweep paper book html serve lock clean help
+.PHONY: reproduce test browser js sweep paper book html serve lock audit wheel clean help
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
@@ -15,13 +16,18 @@ help:
 	@echo "make html       render the book as it is committed, into _build/html"
 	@echo "make serve      open the rendered book in a browser; PORT=8000 may be another"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
+	@echo "make audit      look for known vulnerabilities in what is pinned, and for slips in the workflows"
+	@echo "make wheel      build the package to install elsewhere, into build/dist"
 	@echo "make clean      remove build/ and _build/"
 
-$(ENVIRONMENT): requirements.lock pyproject.toml
+# everything has to have the checksum that the lock names, but for torch: which of its builds fits is for the machine to say.
+# Nothing else is fetched to build this package, since setuptools is in the lock
+$(ENVIRONMENT): requirements.lock requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "the lock file is for Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) --no-deps --require-hashes -r requirements.lock
+	$(PIP) --constraint requirements.txt torch
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 reproduce: $(ENVIRONMENT)
@@ -63,24 +69,38 @@ paper: $(ENVIRONMENT)
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book
 
-# from scratch, since jupyter-book does not notice changed static files
+# from scratch, since jupyter-book does not notice changed static files; in place of the old pages once all are there
 html: $(ENVIRONMENT)
-	rm -rf _build
-	$(BIN)/jupyter-book build book/ --warningiserror --keep-going
+	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.publish import build_book; print(build_book(Path("book")))'
 
-# the server takes the terminal, so the browser is opened beside it, a moment later
+# the index of the search is what Sphinx writes last: without it a build was broken off, and its pages are no book.
+# The server takes the terminal, so the browser is opened beside it, a moment later
 PORT ?= 8000
 serve: $(ENVIRONMENT)
-	@test -f _build/html/index.html || $(MAKE) html
+	@test -f _build/html/searchindex.js || $(MAKE) html
 	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
 	@(sleep 1; exec $(BIN)/python -m webbrowser http://127.0.0.1:$(PORT)/) </dev/null >/dev/null 2>&1 &
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
+# requirements.lock: every package with the checksums of its files, but for torch, whose builds for CPU and CUDA differ and
+# need different libraries. requirements.txt: the same versions, torch among them, without checksums, for conda and to read
 lock: $(ENVIRONMENT)
-	$(BIN)/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
-	# public versions, so that CPU and CUDA builds both satisfy the lock
-	sed -i.bak -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock && rm requirements.lock.bak
+	$(BIN)/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --generate-hashes --extra dev --strip-extras \
+	  --unsafe-package civilwar --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock \
+	  pyproject.toml
+	{ echo "# The versions of requirements.lock, and torch's: made by make lock"; \
+	  grep -oE '^[A-Za-z0-9_.-]+==[^ +]+' requirements.lock; } > requirements.txt
+	awk '/^# WARNING/ {exit} /^[^ #]/ {torch = /^torch==/} !torch' requirements.lock > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+# known vulnerabilities in what the lock pins, and what the workflows must not do. Asks the network
+audit: $(ENVIRONMENT)
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement requirements.txt
+	$(BIN)/zizmor --offline --pedantic .github
+
+# with what is installed and nothing else, so that the lock says what a wheel was made with
+wheel: $(ENVIRONMENT)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/dist .
 
 clean:
 	rm -rf build _build

@@ -1,27 +1,58 @@
 """The command line: ``civilwar train | list | record | sweep | book | reproduce``."""
 
 import argparse
+import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
-from civilwar.errors import RunError
+from civilwar.errors import CorpusWarning, RunError, one_line
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
-from civilwar.runs.reader import list_runs, open_run
+from civilwar.runs.listing import list_folders
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Errors that name their remedy are printed as one line, with exit status 1."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(options)
-    except KeyboardInterrupt as stop:
-        print(f"civilwar: {str(stop) or 'interrupted; the same command does what is left.'}", file=sys.stderr)
-        return 130
-    except (RunError, ValueError, ArithmeticError, OSError) as error:
-        print(f"civilwar: {error}", file=sys.stderr)
-        return 1
-    return 0
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return int(options.command(options) or 0)
+        except KeyboardInterrupt as stop:
+            _say(str(stop) or "interrupted; the same command does what is left.")
+            return 130
+        except ModuleNotFoundError as error:
+            _say(f"the package {error.name} is not installed: `pip install 'civilwar[book,corpus]'` has all there is.")
+        except subprocess.CalledProcessError as error:
+            _say(f"{Path(error.cmd[0]).name} failed with status {error.returncode}; what it said stands above.")
+        except RecursionError:
+            _say("a file holds data nested too deeply to be read. Restore it from a copy, or remove it.")
+        except (RunError, ValueError, ArithmeticError, OSError) as error:
+            _say(str(error))
+    return 1
+
+
+def _say(text: str) -> None:
+    # names of files are other people's: no escape of theirs reaches the terminal
+    print(f"civilwar: {one_line(text)}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning about the corpus as one sentence, any other as Python shows it."""
+    if issubclass(category, CorpusWarning):
+        _say(str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["whole", "light", "slim"],
         help="light: energies at fewer steps; slim: without what no verdict needs",
     )
+    record.add_argument("--replace", action="store_true", help="let a form that holds less replace one that holds more")
     record.set_defaults(command=_record)
 
     sweep = commands.add_parser("sweep", help="train and record every run that the verdicts are computed from")
@@ -80,16 +112,19 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{run.name}: {run.manifest['status']}, {run.path}")
 
 
-def _list(options: argparse.Namespace) -> None:
-    for name in list_runs():
-        run = open_run(name)
-        print(f"{name}\t{run.manifest['status']}\t{run.path}")
+def _list(options: argparse.Namespace) -> int:
+    """A line for every folder; status 1 where one cannot be read."""
+    damaged = 0
+    for found in list_folders():
+        print(f"{one_line(found.path.name)}\t{one_line(found.status)}\t{one_line(found.problem or str(found.path))}")
+        damaged += found.status == "unreadable"
+    return int(damaged > 0)
 
 
 def _record(options: argparse.Namespace) -> None:
     from civilwar.runs.recording import record
 
-    print(f"recorded {record(options.name, options.form)}")
+    print(f"recorded {record(options.name, options.form, options.replace)}")
 
 
 def _sweep(options: argparse.Namespace) -> None:

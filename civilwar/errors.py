@@ -27,3 +27,12 @@ class RunNotWritten(RunError):
 
 class SchemaMismatch(RunError):
     """What is to be written is not what `civilwar.runs.schema` declares: a mistake in the code that measures."""
+
+
+class CorpusWarning(UserWarning):
+    """Not all of a corpus is read."""
+
+
+def one_line(text: str) -> str:
+    """``text`` fit for a terminal: what is no printable character, an escape or a newline, is written as Python would."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -4,6 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,20 +21,102 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+WRITING, ASIDE = ".writing", ".replaced"
+#: What `atomic_path` calls its temporary files and folders.
+_PATTERN = re.compile(
+    r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{6})-(?P<process>\d{1,10})-[0-9a-f]{8}\.(writing|replaced)", re.DOTALL
+)
+#: Temporary paths of this very process that are in use, so that what an earlier process of the same number left is not.
+_in_use: set[Path] = set()
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place only if the block ends well."""
+    """A temporary path beside ``target`` that takes its place only if the block ends well.
+
+    The path is this call's own, so that two writers never share one; the later one wins. A folder that is replaced is first
+    moved aside, then the new one in, then the old one away: whenever the process is killed, one of the two is whole on disk,
+    and `recover`, which this function begins with, puts it back.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.writing")
-    remove(temporary)
+    recover(target)
+    temporary, aside = _own_paths(target)
+    _in_use.update((temporary, aside))
     try:
         yield temporary
         _flush_to_disk(temporary)
         if temporary.is_dir():
-            remove(target)
-        os.replace(temporary, target)
+            _exchange(temporary, target, aside)
+        else:
+            os.replace(temporary, target)
     finally:
         remove(temporary)
+        _in_use.difference_update((temporary, aside))
+
+
+def recover(target: Path) -> None:
+    """Mend what killed processes left beside ``target``: a copy moved aside comes back where there is no other; the rest goes.
+
+    Left alone is what a living process still writes, and what another machine wrote, of which this one cannot tell.
+    """
+    found = sorted(path for path in target.parent.iterdir() if _is_left_over(path, target.name))
+    # what was moved aside first: beside it lies the folder that was to come in its place
+    for path in sorted(found, key=lambda path: path.suffix != ASIDE):
+        if path.suffix == ASIDE and not target.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                os.replace(path, target)
+        else:
+            with contextlib.suppress(OSError):
+                remove(path)
+
+
+def _own_paths(target: Path) -> tuple[Path, Path]:
+    """Where a new ``target`` is written, and where the old one waits meanwhile."""
+    own = f".{target.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(own + WRITING), target.with_name(own + ASIDE)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a folder entry's name is one that `atomic_path` gives while it writes."""
+    return _PATTERN.fullmatch(name) is not None
+
+
+def _is_left_over(path: Path, name: str) -> bool:
+    """Whether a process of this machine that no longer runs left ``path`` while it wrote the file or folder ``name``."""
+    parts = _PATTERN.fullmatch(path.name)
+    if parts is None or parts["name"] != name or parts["machine"] != _machine():
+        return False
+    process = int(parts["process"])
+    return path not in _in_use if process == os.getpid() else not _runs(process)
+
+
+def _machine() -> str:
+    """Six digits that stand for this machine; folders may be shared between several, which count processes each anew."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _exchange(new: Path, target: Path, aside: Path) -> None:
+    """Put the folder ``new`` in the place of ``target``, which may not be there."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(target, aside)
+        os.replace(new, target)
+    except BaseException:
+        if aside.exists() and not target.exists():
+            os.replace(aside, target)
+        raise
+    remove(aside)
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -41,8 +126,8 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a whole folder; neither need be there."""
-    if path.is_dir():
+    """Delete a file, a link or a whole folder; none need be there."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -59,7 +144,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises RunDamaged where it is not one."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, numbers or nesting beyond all measure
         raise RunDamaged(
             f"{file} cannot be read as JSON ({error}). Restore it from a copy, or train the run again."
         ) from error

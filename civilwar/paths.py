@@ -25,11 +25,23 @@ def recorded() -> Path:
 
 def runs() -> Path:
     """Where runs are written."""
-    moved = os.environ.get("CIVILWAR_RUNS")
-    return Path(moved).resolve() if moved else repository() / "runs"
+    return _moved("CIVILWAR_RUNS") or repository() / "runs"
 
 
 def cache() -> Path:
     """Where tokenizers and tokens are kept between runs."""
-    moved = os.environ.get("CIVILWAR_CACHE")
-    return Path(moved).resolve() if moved else repository() / "runs" / ".cache"
+    return _moved("CIVILWAR_CACHE") or repository() / "runs" / ".cache"
+
+
+def _moved(variable: str) -> Path | None:
+    """The absolute folder that an environment variable names, ``~`` standing for the home folder; None where it is unset.
+
+    Raises ValueError where it names none: the home of an unknown user, or links that lead in a circle.
+    """
+    written = os.environ.get(variable)
+    if not written:
+        return None
+    try:
+        return Path(written).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{variable}={written} names no folder ({error}). Correct it, or unset it.") from error

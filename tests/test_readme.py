@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 
 import nbformat
@@ -78,15 +79,83 @@ def test_sizes_are_those_of_the_presets() -> None:
     assert f"| {laptop.model.n_parameters / 1e6:.1f} million | {laptop.n_tokens / 1e6:.1f} million |" in README
 
 
+LOCK, VERSIONS = ((ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements.txt"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==([^\s+]+)", text, re.MULTILINE))
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in requirements}
+
+
 def test_one_environment_for_pip_and_conda() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert "python=3.11" in conda["dependencies"]
-    assert {"pip": ["-r requirements.lock", "-e ."]} in conda["dependencies"]
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", lock, re.MULTILINE))
-    assert pins["torch"] == "2.13.0"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    direct = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    assert {re.split(r"[<>=]", requirement)[0].lower() for requirement in direct} <= set(pins)
+    assert {"pip": ["-r requirements.txt", "-e ."]} in conda["dependencies"]
+    extras = PROJECT["optional-dependencies"]
+    direct = names([*PROJECT["dependencies"], *extras["dev"], *extras["book"], *extras["corpus"]]) - {"civilwar"}
+    assert direct <= set(pins(VERSIONS))
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == project["version"]
+    assert citation["version"] == PROJECT["version"]
+
+
+def test_the_lock_has_a_checksum_for_everything_but_torch() -> None:
+    assert pins(LOCK) | {"torch": "2.13.0"} == pins(VERSIONS)
+    assert "torch" not in pins(LOCK)
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(pins(LOCK))
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
+    # what builds this package is in it too
+    assert "setuptools" in pins(LOCK)
+
+
+def test_the_environment_is_installed_by_checksum() -> None:
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", ".venv/.installed"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    installs = [line.split("pip install ")[1] for line in recipe.splitlines() if "pip install " in line]
+    common = "--quiet --disable-pip-version-check "
+    assert installs == [
+        f"{common}--no-deps --require-hashes -r requirements.lock",
+        f"{common}--constraint requirements.txt torch",
+        f"{common}--no-deps --no-build-isolation --editable .",
+    ]
+
+
+def test_the_instrument_needs_neither_the_book_s_packages_nor_the_corpus_s() -> None:
+    """Measuring, training, recording and showing load nothing that only an extra brings."""
+    extras = PROJECT["optional-dependencies"]
+    assert {"civilwar[book,corpus]"} <= set(extras["dev"])
+    assert not names(PROJECT["dependencies"]) & names([*extras["book"], *extras["corpus"]])
+    # packages by the name under which they are imported, where that is another
+    imported = {"scikit-learn": "sklearn", "jupyter-book": "jupyter_book", "sphinxcontrib-bibtex": "sphinxcontrib"}
+    # ipywidgets and ipykernel come with anywidget, networkx and sympy with torch, mpmath with sympy
+    only = names([*extras["book"], *extras["corpus"]]) - {"ipywidgets", "ipykernel", "networkx", "sympy", "mpmath"}
+    refused = sorted(imported.get(name, name.replace("-", "_")) for name in only)
+    program = f"""
+import sys
+sys.modules |= dict.fromkeys({refused!r})
+import civilwar, civilwar.cli, civilwar.inspector.of_model
+for name in civilwar.__all__:
+    getattr(civilwar, name)
+print("loaded")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "loaded\n", done.stderr
+
+
+def test_a_command_that_needs_an_extra_says_which() -> None:
+    program = """
+import sys
+sys.modules["papermill"] = None
+from civilwar.cli import main
+sys.exit(main(["book"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "civilwar: the package papermill is not installed: `pip install 'civilwar[book,corpus]'` has all there is.\n"
+    )

@@ -5,6 +5,7 @@ and puts beside the pages what they ask for; nothing of it is committed. A run t
 strict build fails instead of leaving dead controls.
 """
 
+import html
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ FOLDER = "inspector"
 
 def _runs_in(body: str) -> set[str]:
     """Names of the runs that a page's inspectors show."""
-    return set(re.findall(rf'<div class="cw-inspector" {MARK}="([^"]+)"', body))
+    return set(map(html.unescape, re.findall(rf'<div class="cw-inspector" {MARK}="([^"]+)"', body)))
 
 
 def _write_code(app: Sphinx) -> None:

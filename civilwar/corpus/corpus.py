@@ -22,7 +22,7 @@ from torch import Tensor
 
 from civilwar import paths
 from civilwar.corpus.cache import open_entry
-from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.corpus.sources import CorpusError, Document, read_documents, skipped_files
 from civilwar.corpus.tokenizer import (
     SEPARATOR,
     decode_each,
@@ -86,6 +86,8 @@ class Corpus:
     """Over all splits, pieces of documents that had to be cut counted one by one."""
     n_bytes: int
     """UTF-8 bytes over all splits."""
+    skipped: tuple[str, ...]
+    """Files of a folder that were not read, with the reason (`civilwar.corpus.sources.skipped_files`)."""
     separator_ids: NDArray[np.bool_]
     """[vocab_size]; True for `SEPARATOR` and for tokens of only punctuation or newlines (`tokenizer.is_separator`)."""
 
@@ -94,8 +96,8 @@ class Corpus:
         """Token ids run from 0 to one less than this; 0 is the separator."""
         return len(self.separator_ids)
 
-    def facts(self) -> dict[str, int | str]:
-        """Plain numbers for the manifest."""
+    def facts(self) -> dict[str, int | str | list[str]]:
+        """Plain numbers for the manifest, and what of the source was not read."""
         return {
             "source": self.source,
             "checksum": self.checksum,
@@ -105,6 +107,7 @@ class Corpus:
             "validation_tokens": len(self.validation.ids),
             "probe_tokens": len(self.probe.ids),
             "vocab_size": self.vocab_size,
+            "skipped": list(self.skipped),
         }
 
     def training_batches(self, seed: int, batch_size: int, context: int, steps: int) -> "Batches":
@@ -231,7 +234,7 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         vocab_size: exact number of tokens of the vocabulary: 256 bytes, the separator, the rest merges.
         cache: folder for what is kept between calls; by default `paths.cache`.
 
-    Raises CorpusError, or CacheDamaged (`civilwar.corpus.cache`) naming the folder to remove.
+    Raises CorpusError, or CacheDamaged or CacheNotWritten (`civilwar.corpus.cache`) naming the folder.
     """
     cache = paths.cache() if cache is None else cache
     documents = read_documents(source, cache)
@@ -246,7 +249,8 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
             tokens = _encode(tokenizer, held)
             arrays |= {f"{split}.ids": tokens.ids, f"{split}.starts": tokens.starts}
         save_file(arrays, folder / "tokens.safetensors")
-        tokenizer.save(str(folder / "tokenizer.json"))
+        # not by the library's own save, whose errors are of no kind
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     entry = open_entry(cache / f"tokens-{checksum[:16]}-{vocab_size}-v{FORMAT_VERSION}", build)
     tokenizer = load_tokenizer(entry / "tokenizer.json")
@@ -265,6 +269,7 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         },
         n_documents=sum(map(len, splits.values())),
         n_bytes=sum(len(document.text.encode()) for held in splits.values() for document in held),
+        skipped=tuple(skipped_files(source)),
         separator_ids=np.array([is_separator(text) for text in decode_each(tokenizer)]),
     )
 

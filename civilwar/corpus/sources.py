@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from civilwar.corpus.cache import open_entry
+from civilwar.errors import CorpusWarning
 
 #: The scientific packages whose docstrings are the default corpus; the lock file pins their versions.
 PACKAGES = (
@@ -42,6 +44,22 @@ MIN_DOCSTRING = 200
 #: How much of a streamed data set is taken, about the size of the default corpus: enough for every preset.
 HUB_CHARACTERS = 32_000_000
 SUFFIXES = (".txt", ".jsonl", ".parquet")
+#: What is compressed by its name, and what by its first bytes.
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tgz", ".lz4")
+PARQUET = b"PAR1"
+PACKED = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstandard",
+    b"PK\x03\x04": "a zip archive",
+    PARQUET: "parquet",
+}
+#: How many entries that are not read a warning and the manifest name.
+NAMED = 20
+#: How many times its size a parquet file may unpack to, and up to which number of bytes that does not matter.
+UNPACKED = 100
+LARGEST_SMALL = 64 * 2**20
 ACCEPTED = "docstrings, docstrings:PACKAGE,PACKAGE, path:FOLDER_OR_FILE, hub:NAME or hub:NAME:CONFIG"
 #: Part of the name of a cached extraction; raised whenever the code below finds other documents in the same files.
 EXTRACTION_VERSION = 1
@@ -136,7 +154,7 @@ def _python_files(package: str) -> Iterator[tuple[str, Path]]:
     if not files:
         raise CorpusError(
             f"docstrings of {package!r}: no Python source of such a package is installed here. Install it "
-            f"(`pip install -r requirements.lock` gives {', '.join(PACKAGES)}) or name another."
+            f"(`pip install 'civilwar[corpus]'` gives {', '.join(PACKAGES)}) or name another."
         )
     for parent, file in files:
         # dotted and relative to site-packages: the same on every machine
@@ -214,21 +232,31 @@ def _existing_path(written: str) -> Path:
 
 
 def _path_documents(path: Path) -> Iterator[Document]:
-    """Documents of one file, or of every text file of a folder (hidden ones left out), ordered by path."""
+    """Documents of one file, or of every text file of a folder (hidden ones left out), ordered by path.
+
+    Warns (`CorpusWarning`) where the folder holds files that are not read.
+    """
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
             raise CorpusError(
                 f"corpus file {path} is of an unsupported kind: expected {', '.join(SUFFIXES)}. Convert it, for "
-                "instance to plain text in UTF-8."
+                "instance to plain text in UTF-8; unpack it first where it is compressed."
             )
         files = {path.name: path}
     else:
-        found = {file.relative_to(path): file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES}
-        visible = {name: file for name, file in found.items() if not any(part.startswith(".") for part in name.parts)}
-        files = {name.as_posix(): file for name, file in visible.items() if file.is_file()}
+        files, skipped = _text_files(path)
         if not files:
+            beside = f" (not read: {_some(skipped)})" if skipped else ""
             raise CorpusError(
-                f"corpus folder {path} holds no {', '.join(SUFFIXES)} file: expected at least one. Name another folder."
+                f"corpus folder {path} holds no {', '.join(SUFFIXES)} file{beside}: expected at least one. Name another "
+                "folder."
+            )
+        if skipped:
+            warnings.warn(
+                f"of corpus folder {path} {len(skipped)} {'entry is' if len(skipped) == 1 else 'entries are'} not read: "
+                f"{_some(skipped)}. Unpack, convert or move what should be part of the corpus.",
+                CorpusWarning,
+                stacklevel=3,
             )
     readers = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet}
     for name, file in sorted(files.items()):
@@ -236,6 +264,76 @@ def _path_documents(path: Path) -> Iterator[Document]:
             raise CorpusError(f"file {name!r} in {path}: expected a name in UTF-8, which orders the texts. Rename it.")
         for text in readers[file.suffix.lower()](file):
             yield Document(name, text)
+
+
+def skipped_files(source: str) -> list[str]:
+    """What a folder named by ``path:FOLDER`` holds and is not read, with the reason; at most `NAMED`, and how many more.
+
+    Hidden files are meant to be left out and are not listed. Empty for sources of another kind.
+    """
+    kind, _, rest = source.partition(":")
+    path = _existing_path(rest) if kind == "path" else None
+    return _first(_text_files(path)[1]) if path is not None and path.is_dir() else []
+
+
+def _text_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Files of a folder that are read, by their path in it, and what else is there but hidden files, with the reason."""
+    files: dict[str, Path] = {}
+    skipped: list[str] = []
+
+    def closed(error: OSError) -> None:
+        skipped.append(f"{Path(error.filename).relative_to(folder).as_posix()} ({error.strerror})")
+
+    for parent, folders, names in os.walk(folder, onerror=closed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted([*names, *folders]):
+            entry = Path(parent, name)
+            if name.startswith(".") or (name in folders and not entry.is_symlink()):
+                continue
+            written = entry.relative_to(folder).as_posix()
+            reason = _why_skipped(entry)
+            if reason is None:
+                files[written] = entry
+            else:
+                skipped.append(f"{_shown(written)} ({reason})")
+    return files, skipped
+
+
+def _why_skipped(entry: Path) -> str | None:
+    """Why a folder's entry is not read; None where it is."""
+    if entry.is_dir():
+        return "a link to a folder"
+    if not entry.exists():
+        return "a link that leads nowhere"
+    if not entry.is_file():
+        return "no file"
+    if entry.suffix.lower() in PACKED_SUFFIXES:
+        return "compressed"
+    if entry.suffix.lower() not in SUFFIXES:
+        return f"no {', '.join(SUFFIXES)} file"
+    return None
+
+
+def _shown(name: str) -> str:
+    return name if _encodable(name) else ascii(name)
+
+
+def _first(entries: list[str]) -> list[str]:
+    more = len(entries) - NAMED
+    return [*entries[:NAMED], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _some(entries: list[str]) -> str:
+    return ", ".join(_first(entries))
+
+
+def _refuse_packed(file: Path, content: bytes) -> None:
+    for mark, kind in PACKED.items():
+        if content.startswith(mark):
+            raise CorpusError(
+                f"{file} is {kind} under another name: expected {file.suffix.lower()}. Unpack or convert it, or give it "
+                "the name of what it is."
+            )
 
 
 def _text_file(file: Path) -> Iterator[str]:
@@ -247,6 +345,7 @@ def _text_file(file: Path) -> Iterator[str]:
     try:
         yield content[mark:].decode("utf-8")
     except UnicodeDecodeError as error:
+        _refuse_packed(file, content)
         raise CorpusError(
             f"{file} is not UTF-8 at byte {mark + error.start} ({error.reason}): expected text in UTF-8. Convert it, "
             "for instance `iconv -f ORIGINAL_ENCODING -t UTF-8`, or remove it."
@@ -282,21 +381,66 @@ def _checked_text(row: Any, where: str) -> str:
 
 def _parquet(file: Path) -> Iterator[str]:
     try:
-        table = pq.ParquetFile(file)
-        columns = table.schema_arrow.names
-        if "text" not in columns:
-            raise CorpusError(f"{file} has no `text` column, only {', '.join(columns)}. Rename the one with the text.")
-        column = table.read(columns=["text"]).column("text")
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(8)
+        if start[:4] != PARQUET:
+            _refuse_packed(file, start)
+        column = _text_column(file, pq.ParquetFile(file))
+        # encoded as they are stored: a text that stands there once and is pointed at a million times stays one
+        table = pq.ParquetFile(file, read_dictionary=["text"])
+        limit = max(LARGEST_SMALL, UNPACKED * size)
+        chunks = (table.metadata.row_group(group).column(column) for group in range(table.num_row_groups))
+        # as the file says of itself, and then as it turns out
+        _require_small(file, sum(chunk.total_uncompressed_size for chunk in chunks), limit)
+        unpacked = 0
+        for row, value in enumerate(_values(table)):
+            text = _parquet_text(file, row, value)
+            unpacked += len(text)
+            _require_small(file, unpacked, limit)
+            yield text
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{file} cannot be read as parquet: {error}. Write it again, or remove it.") from error
-    for number, value in enumerate(column):
-        try:
-            text = value.as_py()
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{file}, row {number}: not UTF-8 at byte {error.start} of `text` ({error.reason}). Correct the row."
-            ) from error
-        yield _checked_text({"text": text}, f"{file}, row {number}")
+
+
+def _require_small(file: Path, unpacked: int, limit: int) -> None:
+    if unpacked > limit:
+        raise CorpusError(
+            f"{file} has {file.stat().st_size:,} bytes and unpacks to more than {limit:,}: expected at most {UNPACKED} times "
+            "as many, as text does. Repeated texts count once anyway: write each of them once, or split the file."
+        )
+
+
+def _values(table: pq.ParquetFile) -> Iterator[pa.Scalar]:
+    for batch in table.iter_batches(batch_size=1024, columns=["text"]):
+        yield from batch.column(0)
+
+
+def _text_column(file: Path, table: pq.ParquetFile) -> int:
+    """Which of the file's columns, counted in leaves, is ``text``. Raises CorpusError unless there is exactly one."""
+    columns = table.schema_arrow.names
+    found = columns.count("text")
+    if found == 0:
+        raise CorpusError(f"{file} has no `text` column, only {', '.join(columns)}. Rename the one with the text.")
+    if found > 1:
+        raise CorpusError(f"{file} has {found} columns named `text`: expected one. Rename or drop the others.")
+    leaves = [table.schema.column(index).path for index in range(len(table.schema))]
+    if "text" not in leaves:
+        raise CorpusError(f"{file}: its `text` column holds no strings but {table.schema_arrow.field('text').type}.")
+    return leaves.index("text")
+
+
+def _parquet_text(file: Path, row: int, value: pa.Scalar) -> str:
+    """One row's text. Raises CorpusError where there is none."""
+    try:
+        text = value.as_py()
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{file}, row {row}: not UTF-8 at byte {error.start} of `text` ({error.reason}). Correct the row."
+        ) from error
+    if text is None:
+        raise CorpusError(f"{file}, row {row}: `text` is null, that is no text. Fill it in, or drop the row.")
+    return _checked_text({"text": text}, f"{file}, row {row}")
 
 
 # Hugging Face data sets -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from civilwar.corpus.sources import CorpusError
+from civilwar.recipe.config import LARGEST_VOCABULARY
 
 #: Opens every document. Its id is 0.
 SEPARATOR = "<|endoftext|>"
@@ -21,6 +22,9 @@ def train_tokenizer(source: str, texts: Sequence[str], vocab_size: int) -> Token
     """
     if vocab_size <= SMALLEST:
         raise CorpusError(f"vocab_size = {vocab_size}: expected more than {SMALLEST} (bytes and separator). Raise it.")
+    if vocab_size > LARGEST_VOCABULARY:
+        # the library would ask for the memory at once, and end the process where it does not get it
+        raise CorpusError(f"vocab_size = {vocab_size:,}: expected at most {LARGEST_VOCABULARY:,}. Lower it.")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -12,13 +12,11 @@ from civilwar.errors import RunError
 from civilwar.pages.parameters import unknown_parameters
 from civilwar.plots.style import use_style
 from civilwar.recipe.config import DEFAULT_CORPUS, ConfigError, make_config
-from civilwar.runs.reader import Run, check_name, check_same_config, find_run
+from civilwar.runs.reader import NAMED, Run, check_name, check_same_config, find_run
 
 AUTO = "auto"
 #: ``cuda:1`` is the second of several.
 DEVICES = re.compile(r"auto|cuda(:\d)?|mps|cpu")
-#: Bytes in a folder's name, the limit of every common file system.
-LONGEST_NAME = 255
 
 
 def open_phase(
@@ -71,11 +69,8 @@ def _refuse_unknown_parameters() -> None:
 
 def _checked_name(run: str) -> str:
     try:
-        # what no folder can be called would fail inside the file system, in words that name no parameter
-        if isinstance(run, str) and len(run.encode()) <= LONGEST_NAME:
+        if isinstance(run, str):
             return check_name(run)
-    except (RunError, UnicodeEncodeError):
+    except RunError:
         pass
-    raise ConfigError(
-        f"run = {run!r}: expected auto, or a name of at most {LONGEST_NAME} letters, digits, dots, dashes and underscores."
-    )
+    raise ConfigError(f"run = {run!r}: expected auto, or a name of {NAMED}.")

@@ -18,6 +18,7 @@ import papermill
 
 from civilwar import paths
 from civilwar.analysis import divergence
+from civilwar.files import atomic_path
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
 from civilwar.recipe import plan
@@ -34,12 +35,15 @@ def phase_notebooks() -> list[Path]:
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> None:
-    """Run one notebook with papermill and write it, without time stamps, to ``target``."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Run one notebook with papermill and write it, without time stamps, to ``target``, once it is whole.
+
+    Raises papermill.PapermillExecutionError where a cell fails; what stood at ``target`` then stays.
+    """
     executed = papermill.execute_notebook(
-        str(source), str(target), parameters=dict(parameters or {}), progress_bar=False, cwd=str(paths.repository())
+        str(source), None, parameters=dict(parameters or {}), progress_bar=False, cwd=str(paths.repository())
     )
-    nbformat.write(without_kernel(without_timestamps(executed)), target)
+    with atomic_path(target) as temporary:
+        nbformat.write(without_kernel(without_timestamps(executed)), temporary)
 
 
 def without_timestamps(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -68,15 +72,28 @@ def without_kernel(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def build_book(source: Path) -> Path:
     """``jupyter-book build`` from scratch, warnings as errors. Returns the folder of the HTML pages.
 
-    Raises subprocess.CalledProcessError where the build fails; its output has been shown by then.
+    The pages take the place of earlier ones when all are there. Raises subprocess.CalledProcessError where the build fails;
+    its output has been shown by then.
     """
-    html = source.parent / "_build"
-    # incremental builds do not notice changed static files
-    shutil.rmtree(html, ignore_errors=True)
+    build = source.parent / "_build"
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", str(source), "--warningiserror", "--keep-going"]
-    subprocess.run(command, check=True)
-    return html / "html"
+    with atomic_path(build) as temporary:
+        # from scratch: incremental builds do not notice changed static files
+        command = [
+            str(program),
+            "build",
+            str(source),
+            "--path-output",
+            str(temporary),
+            "--warningiserror",
+            "--keep-going",
+        ]
+        subprocess.run(command, check=True)
+        # it adds a folder of that name
+        for part in (temporary / "_build").iterdir():
+            part.rename(temporary / part.name)
+        (temporary / "_build").rmdir()
+    return build / "html"
 
 
 def publish_recorded() -> Path:
@@ -121,5 +138,6 @@ def write_cover(run: Run, target: Path) -> None:
     draw_divergence.head_norms(norms[norms["layer"] == layer], divergence.decay_only_curve(run), ax)
     n_heads = run.config.model.n_kv_heads
     ax.set_title(f"Layer {layer}: key norms of its {n_heads} KV heads over training")
-    figure.savefig(target, dpi=160, facecolor="white", metadata={"Software": None})
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     plt.close(figure)

@@ -18,6 +18,7 @@ from myst_nb import glue as myst_glue
 
 from civilwar.inspector.widget import HeadInspector
 from civilwar.pages.numbers import typographic
+from civilwar.pages.spreadsheet import csv_text
 from civilwar.plots.style import INK
 from civilwar.runs.reader import Run
 
@@ -167,6 +168,6 @@ def csv_link(name: str, suffix: str, table: pd.DataFrame) -> str:
     """A link that downloads ``table`` as CSV, the data inside the page."""
     file = f"{name}_{suffix}.csv" if suffix else f"{name}.csv"
     # for numbers an eighth longer than the file itself; as base64 it would be a third
-    content = quote(table.to_csv(index=False, float_format="%.5g"), safe=",")
+    content = quote(csv_text(table), safe=",")
     label = f"Data: {suffix} (CSV)" if suffix else "Data (CSV)"
     return f'<a download="{html.escape(file)}" href="data:text/csv;charset=utf-8,{content}">{html.escape(label)}</a>'

@@ -7,7 +7,6 @@ trained. Learning rates and weight decay are the same in every preset because th
 import dataclasses
 import hashlib
 import json
-import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,6 +21,12 @@ Precision = Literal["bf16-autocast", "bf16-pure", "float32"]
 SCHEMA_VERSION = 2
 #: More fits no tensor, and no machine.
 LARGEST_INT = 2**31 - 1
+#: Four times the largest in use; the tokenizer's library ends the process over one that fits no memory.
+LARGEST_VOCABULARY = 2**20
+#: No learning rate, momentum or decay comes near. Products of two, over one minus a beta, stay within float32.
+LARGEST_RATE = 1e6
+#: RoPE's base, a hundred thousand times the largest in use.
+LARGEST_BASE = 1e12
 
 
 class ConfigError(ValueError):
@@ -38,10 +43,10 @@ def _is_int(value: object, least: int) -> bool:
 
 
 def _is_rate(value: object) -> bool:
-    # false for nan; integers beyond all floats are no rates either
+    # false for nan
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return 0 <= value <= sys.float_info.max
+    return 0 <= value <= LARGEST_RATE
 
 
 def _is_text(value: object) -> bool:
@@ -58,7 +63,7 @@ def _require_positive_int(owner: object, *names: str) -> None:
 def _require_rate(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        _require(_is_rate(value), name, value, "a finite number of at least 0")
+        _require(_is_rate(value), name, value, f"a finite number of at least 0 and at most {LARGEST_RATE:,.0f}")
 
 
 def _require_choice(owner: object, **choices: Any) -> None:
@@ -106,13 +111,14 @@ class ModelConfig:
             self.context >= 16, "context", self.context, "at least 16 tokens, or attention has nothing to choose from"
         )
         _require(
-            self.vocab_size >= 300,
+            300 <= self.vocab_size <= LARGEST_VOCABULARY,
             "vocab_size",
             self.vocab_size,
-            "at least 300: 256 bytes, the separator and some merges",
+            f"at least 300 (256 bytes, the separator and some merges) and at most {LARGEST_VOCABULARY:,}",
         )
-        _require_rate(self, "rope_base")
-        _require(self.rope_base > 1, "rope_base", self.rope_base, "a number above 1")
+        base = self.rope_base
+        good = isinstance(base, int | float) and not isinstance(base, bool) and 1 < base <= LARGEST_BASE
+        _require(good, "rope_base", base, f"a number above 1 and at most {LARGEST_BASE:,.0f}")
         _require_choice(self, qk_norm=QKNorm, rope_order=RopeOrder)
         _require(isinstance(self.joint_qkvo, bool), "joint_qkvo", self.joint_qkvo, "True or False")
 

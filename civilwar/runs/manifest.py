@@ -12,6 +12,7 @@ from typing import Any
 
 from civilwar.errors import RunDamaged
 from civilwar.files import read_json, write_json
+from civilwar.runs.trust import checked_entries
 
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
@@ -32,7 +33,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
             f"{file} was altered since it was written: its own checksum does not fit. Restore it from a copy, or train "
             "the run again under a new name."
         )
-    return entries
+    return checked_entries(entries, file)
 
 
 def write_manifest(run: Path, entries: Mapping[str, Any]) -> None:

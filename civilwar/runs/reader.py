@@ -6,6 +6,7 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,15 @@ from civilwar.runs import conform
 from civilwar.runs.manifest import MANIFEST, read_manifest
 from civilwar.runs.records import REMEDY, Records, read_arrays, read_parts, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
+
+_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]*")
+#: Characters of a run's name. File systems take 255 bytes, of which names of temporary files need some.
+LONGEST_NAME = 200
+#: What `is_name` asks for, in words.
+NAMED = (
+    f"at most {LONGEST_NAME} letters (a to z, A to Z), digits, dots, dashes and underscores, the first of them neither a dot "
+    "nor a dash"
+)
 
 
 class Run:
@@ -142,9 +152,10 @@ def find_run(name: str) -> Path | None:
 
 
 def list_runs() -> list[str]:
-    """Names of all runs that can be opened, recorded ones included."""
+    """Names of all runs that can be asked for, recorded ones included. Which of them can be read, opening them tells."""
     roots = (paths.runs(), paths.recorded())
-    return sorted({file.parent.name for root in roots for file in root.glob(f"*/{MANIFEST}")})
+    names = {file.parent.name for root in roots for file in root.glob(f"*/{MANIFEST}")}
+    return sorted(name for name in names if is_name(name))
 
 
 def open_run(name: str) -> Run:
@@ -157,10 +168,19 @@ def open_run(name: str) -> Run:
     return Run(path)
 
 
+def is_name(name: str) -> bool:
+    """Whether a run can be called that.
+
+    Letters are those of ASCII: a name stands in addresses, in scripts, in file names and on terminals, and some of these
+    write other letters in several ways, so that one name would have several spellings.
+    """
+    return isinstance(name, str) and len(name) <= LONGEST_NAME and re.fullmatch(_NAME, name) is not None
+
+
 def check_name(name: str) -> str:
-    """``name`` if a run can be called that. Raises RunError otherwise."""
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0") or name.startswith("."):
-        raise RunError(f"{name!r} cannot name a run: use letters, digits, dots, dashes and underscores.")
+    """``name`` if a run can be called that (`is_name`). Raises RunError otherwise."""
+    if not is_name(name):
+        raise RunError(f"{name[: 2 * LONGEST_NAME]!r} cannot name a run: use {NAMED}.")
     return name
 
 

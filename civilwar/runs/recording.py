@@ -6,52 +6,107 @@ Training the same configuration gives it back.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
+from safetensors import SafetensorError
 
 from civilwar import paths
-from civilwar.errors import RunError
-from civilwar.files import atomic_path, sha256
+from civilwar.errors import RunDamaged, RunError, RunNotWritten
+from civilwar.files import atomic_path, recover, sha256
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.columns import Group, Table, Thinning
-from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, open_run
 from civilwar.runs.records import Records
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
+from civilwar.runs.trust import plain_file
 
 Form = Literal["whole", "light", "slim"]
 
 
-def record(name: str, form: Form = "whole") -> Path:
+def record(name: str, form: Form = "whole", replace: bool = False) -> Path:
     """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
 
-    Raises RunError where the run is incomplete, RunDamaged where a file of it was altered, or RunError where ``data/`` has
-    another run of that name.
+    Only what the manifest lists is copied, and only plain files inside the run's folder. A second process that records the
+    same run waits for the first.
+
+    Args:
+        name: of the run.
+        form: how much of it.
+        replace: let a form that holds less take the place of one that holds more.
+
+    Raises RunError where the run is incomplete, where ``data/`` has another run of that name, or more of this one than
+    ``form`` keeps; RunDamaged where a file of it was altered or is a link; RunNotWritten where the disk refused a file.
     """
     run = open_run(name)
     if not run.complete:
         raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
+    target = paths.recorded() / name
+    files = {relative: plain_file(run.path, relative) for relative in run.manifest["files"] if relative != WEIGHTS}
     # a damaged file must not get a new checksum that fits it
     run.verify()
-    target = paths.recorded() / name
-    if target.exists() and Run(target).config.hash != run.config.hash:
-        raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
-    with atomic_path(target) as temporary:
-        if form != "whole":
-            thinned(run, form).write(temporary)
-            shutil.copy2(run.path / PROBE, temporary)
-        else:
-            shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(WEIGHTS, "checkpoints", "parts", ".*"))
-        kept = [file for file in sorted(temporary.rglob("*")) if file.is_file() and file.name != MANIFEST]
-        manifest = read_manifest(run.path)
-        manifest["files"] = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
-        # what is already recorded may be slim: copying it whole brings nothing back
-        left_out = manifest.get("left_out", {}) | LEFT_OUT[form]
-        write_manifest(temporary, manifest | {"left_out": left_out})
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{name}.lock")):
+            # before it is looked at: a kill may have left the old recording aside
+            recover(target)
+            _check_replaceable(target, run, form, replace)
+            _write(target, run, form, files)
+    except (OSError, SafetensorError) as error:
+        raise RunNotWritten(
+            f"{target} could not be written: {error}. What was recorded before is whole: make room or mend the disk, then "
+            "record again."
+        ) from error
     return target
+
+
+def _check_replaceable(target: Path, run: Run, form: Form, replace: bool) -> None:
+    """Raise RunError where ``target`` has what a recording of ``run`` in that form should not replace."""
+    if not target.exists():
+        return
+    recorded = Run(target)
+    if recorded.config.hash != run.config.hash:
+        raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
+    lost = sorted(_left_out(run, form).keys() - recorded.manifest.get("left_out", {}).keys())
+    if lost and not replace:
+        raise RunError(
+            f"{target} holds more of this run than a {form} recording would keep ({', '.join(lost)}): it stays as it is. "
+            "Record it in the form that it has, or add --replace to put less in its place."
+        )
+
+
+def _left_out(run: Run, form: Form) -> dict[str, str]:
+    # what is already recorded may be slim: copying it whole brings nothing back
+    return run.manifest.get("left_out", {}) | LEFT_OUT[form]
+
+
+def _write(target: Path, run: Run, form: Form, files: Mapping[str, Path]) -> None:
+    """Write the recording of ``run``, all of it or nothing."""
+    with atomic_path(target) as temporary:
+        if form == "whole":
+            sums = {relative: _copy(file, temporary / relative) for relative, file in files.items()}
+            changed = [relative for relative in sums if sums[relative] != run.manifest["files"][relative]]
+            if changed:
+                raise RunDamaged(f"{run.path / changed[0]} changed while it was copied. Record the run again.")
+        else:
+            thinned(run, form).write(temporary)
+            if PROBE in files:
+                _copy(files[PROBE], temporary / PROBE)
+            kept = [file for file in sorted(temporary.rglob("*")) if file.is_file()]
+            sums = {file.relative_to(temporary).as_posix(): sha256(file) for file in kept}
+        write_manifest(temporary, run.manifest | {"files": sums, "left_out": _left_out(run, form)})
+
+
+def _copy(file: Path, target: Path) -> str:
+    """Copy one file and return the checksum of the copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target, follow_symlinks=False)
+    return sha256(target)
 
 
 def thinning(form: Form, entry: Table | Group) -> Thinning | None:

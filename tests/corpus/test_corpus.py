@@ -18,11 +18,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from civilwar import files
 from civilwar.corpus import sources
 from civilwar.corpus.cache import CacheDamaged
 from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, _checksum, load_corpus
 from civilwar.corpus.sources import Document, read_documents
 from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
+from civilwar.errors import CorpusWarning
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -145,7 +147,9 @@ def test_path_reads_every_format_in_order(tmp_path: Path) -> None:
     (folder / "B.TXT").write_text("capital")
     (folder / "b" / "rows.jsonl").write_text('{"text": "one\u2028line"}\n\n{"text": "two", "n": 1}\n{"text": " \\n"}\n')
     pq.write_table(pa.table({"n": [1, 2], "text": ["three", "two"]}), folder / "c.parquet")
-    assert read_documents(f"path:{folder}", tmp_path) == [
+    with pytest.warns(CorpusWarning, match=r"1 entry is not read: ignored\.md \(no \.txt, \.jsonl, \.parquet file\)"):
+        documents = read_documents(f"path:{folder}", tmp_path)
+    assert documents == [
         Document("B.TXT", "capital"),
         Document("b/rows.jsonl", "one\u2028line"),
         Document("b/rows.jsonl", "two"),
@@ -242,7 +246,8 @@ def test_files_that_cannot_be_used(name: str, content: bytes, expected: str, tmp
     ("column", "expected"),
     [
         (pa.array([1, 2]), "row 0: expected a `text` field"),
-        (pa.array(["a", None]), "row 1: expected a `text` field"),
+        (pa.array(["a", None]), "row 1: `text` is null"),
+        (pa.array([{"a": "b"}]), "`text` column holds no strings but struct<a: string>"),
         (pa.array([b"a", b"b\xff"]).view(pa.string()), "row 1: not UTF-8 at byte 1"),
     ],
 )
@@ -496,12 +501,26 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
     source, cache = write_jsonl(tmp_path / "rows.jsonl", prose(60)), tmp_path / "cache"
     whole = load_corpus(source, 300, cache)
     (entry,) = (path for path in cache.iterdir() if path.is_dir())
-    unfinished = entry.with_name(f".{entry.name}.writing")
+    # as this very process would call it; of another process see tests/test_files.py
+    unfinished = files._own_paths(entry)[0]
     entry.rename(unfinished)
     (unfinished / "stray").write_text("half")
     assert same(load_corpus(source, 300, cache), whole)
     assert not unfinished.exists()
     assert not (entry / "stray").exists()
+
+
+@pytest.mark.parametrize("size", [2**20 + 1, 2**31 - 1, 2**31, 2**63])
+def test_a_vocabulary_that_no_memory_holds_is_refused(size: int, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", prose(60))
+    with pytest.raises(CorpusError, match=rf"vocab_size = {size:,}: expected at most 1,048,576"):
+        load_corpus(source, size, tmp_path / "cache")
+
+
+def test_the_tokenizer_is_kept_as_its_library_saves_it(corpus: Corpus, corpus_cache: Path, tmp_path: Path) -> None:
+    (kept,) = corpus_cache.glob(f"tokens-{corpus.checksum[:16]}-{VOCABULARY}-*/tokenizer.json")
+    corpus.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert kept.read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
 
 
 def test_by_default_the_cache_is_the_packages_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,6 +554,7 @@ def test_facts_are_plain_numbers(corpus: Corpus) -> None:
         "validation_tokens": len(corpus.validation.ids),
         "probe_tokens": len(corpus.probe.ids),
         "vocab_size": VOCABULARY,
+        "skipped": [],
     }
 
 

@@ -1,10 +1,12 @@
 """Executing notebooks so that the same run gives the same bytes."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import papermill
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from civilwar.pages import publish
@@ -94,3 +96,54 @@ def test_only_outputs_with_another_form_lose_the_widget() -> None:
     assert "widgets" not in done.metadata
     assert set(done.cells[0].outputs[0]["data"]) == {"text/html", "text/plain"}
     assert publish.WIDGET in done.cells[0].outputs[1]["data"]
+
+
+# ---------------------------------------------------------------- beside, then renamed
+
+
+def test_a_notebook_that_fails_leaves_the_one_that_was_there(tmp_path: Path) -> None:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    seen = "from pathlib import Path\nassert Path(target).read_text() == 'old'"
+    cells = [new_code_cell("target = ''", metadata={"tags": ["parameters"]}), new_code_cell(seen)]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "good.ipynb")
+    failing = [*cells, new_code_cell("1 / 0")]
+    nbformat.write(new_notebook(cells=failing, metadata={"kernelspec": kernel}), tmp_path / "bad.ipynb")
+    target = tmp_path / "executed" / "page.ipynb"
+    target.parent.mkdir()
+    target.write_text("old")
+    with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
+        publish.execute(tmp_path / "bad.ipynb", target, {"target": str(target)})
+    assert target.read_text() == "old"
+    publish.execute(tmp_path / "good.ipynb", target, {"target": str(target)})
+    nbformat.validate(nbformat.read(target, as_version=4))
+    assert [file.name for file in target.parent.iterdir()] == ["page.ipynb"]
+
+
+def test_a_book_that_is_broken_off_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "_build" / "html"
+    old.mkdir(parents=True)
+    (old / "index.html").write_text("old")
+
+    def build(pages: int, status: int) -> Callable[..., None]:
+        def run(command: list[str], check: bool) -> None:
+            # as jupyter-book does: in a folder _build of the one that it is given
+            html = Path(command[command.index("--path-output") + 1]) / "_build" / "html"
+            html.mkdir(parents=True)
+            assert (old / "index.html").read_text() == "old"
+            for page in range(pages):
+                (html / f"{page}.html").write_text("new")
+            if status:
+                raise subprocess.CalledProcessError(status, command)
+
+        return run
+
+    monkeypatch.setattr(publish.subprocess, "run", build(5, status=1))
+    with pytest.raises(subprocess.CalledProcessError):
+        publish.build_book(tmp_path / "book")
+    assert [file.name for file in old.iterdir()] == ["index.html"]
+    monkeypatch.setattr(publish.subprocess, "run", build(17, status=0))
+    assert publish.build_book(tmp_path / "book") == old
+    assert len(list(old.iterdir())) == 17
+    assert [entry.name for entry in tmp_path.iterdir()] == ["_build"]

@@ -96,17 +96,6 @@ def test_a_folder_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["part"]
 
 
-def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
-    left = tmp_path / ".part.writing"
-    left.mkdir()
-    (left / "old").write_text("half")
-    with atomic_path(tmp_path / "part") as temporary:
-        assert temporary == left
-        temporary.mkdir()
-        (temporary / "new").write_text("whole")
-    assert [file.name for file in (tmp_path / "part").iterdir()] == ["new"]
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_json_refuses_what_is_no_json_and_keeps_the_old_file(tmp_path: Path, value: float) -> None:
     file = tmp_path / "numbers.json"
@@ -295,10 +284,39 @@ def test_a_run_of_this_machine_hides_a_recorded_one_of_the_same_name(folder: Pat
     assert open_run("a").path.parent.name == "runs"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\\b", ".hidden", "a\0"])
-def test_a_name_that_is_no_folder_s_is_refused(folder: Path, name: str) -> None:
-    with pytest.raises(RunError, match="cannot name a run"):
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "a/b",
+    "../a",
+    "a\\b",
+    ".hidden",
+    "-option",
+    "a\0",
+    "a\n",
+    "\n",
+    "a\x1b[31m",
+    "<b>",
+    "A&B",
+    "lr#2",
+]
+NO_NAMES += ["a?b", "50%41", "a b", "a'b", 'a"b', "a:b", "läuft", "а", "a\u202e", "a" * 201, "caf\udce9"]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_no_run_can_have_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(
+        RunError, match=r"cannot name a run: use at most 200 letters \(a to z, A to Z\), digits, dots"
+    ) as error:
         open_run(name)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-1", "_", "0", "laptop-baseline-seed0", "a" * 200, "a..b"])
+def test_a_name_as_promised_is_taken(folder: Path, name: str) -> None:
+    write_run(folder / name)
+    assert open_run(name).name == name
 
 
 # ---------------------------------------------------------------- two writers

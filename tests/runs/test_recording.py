@@ -1,16 +1,19 @@
 """Recording a run: whole, or slim, and never its weights."""
 
+import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import paths
-from civilwar.errors import RunDamaged, RunError
+from civilwar import cli, paths
+from civilwar.errors import RunDamaged, RunError, RunNotWritten
 from civilwar.files import sha256
 from civilwar.runs import recording
 from civilwar.runs.columns import often_kept
@@ -96,6 +99,123 @@ def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -
     with pytest.raises(RunError, match="another run of that name"):
         recording.record(trained.name)
     assert Run(other.path).config == other.config
+
+
+# ---------------------------------------------------------------- what takes whose place
+
+
+@pytest.mark.parametrize(("first", "then"), [("whole", "light"), ("whole", "slim"), ("light", "slim")])
+def test_less_replaces_more_only_where_it_is_told_to(
+    data: Path, trained: Run, first: recording.Form, then: recording.Form
+) -> None:
+    target = recording.record(trained.name, first)
+    before = {file: sha256(file) for file in target.rglob("*") if file.is_file()}
+    with pytest.raises(RunError, match=rf"holds more of this run than a {then} recording would keep .*--replace"):
+        recording.record(trained.name, then)
+    assert {file: sha256(file) for file in target.rglob("*") if file.is_file()} == before
+    recording.record(trained.name, then, replace=True)
+    assert Run(target).manifest["left_out"] == recording.LEFT_OUT[then]
+    # as much or more needs no word
+    for form in (then, first):
+        recording.record(trained.name, form)
+    assert Run(target).manifest["left_out"] == recording.LEFT_OUT[first]
+
+
+def test_the_command_line_passes_it_on(data: Path, trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["record", trained.name, "--form", "slim"]
+    assert cli.main(arguments[:2]) == 0
+    assert cli.main(arguments) == 1
+    assert "--replace" in capsys.readouterr().err
+    assert cli.main([*arguments, "--replace"]) == 0
+
+
+def _record(name: str, data: Path, start: Any) -> None:
+    paths.recorded = lambda: data
+    start.wait(60)
+    recording.record(name)
+
+
+def test_recordings_at_once_are_all_whole(data: Path, trained: Run) -> None:
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    children = [context.Process(target=_record, args=(trained.name, data, start)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * 4
+    recorded = Run(data / trained.name)
+    recorded.verify()
+    assert recorded.manifest["files"].keys() == trained.manifest["files"].keys() - {"weights.safetensors"}
+    assert {entry.name for entry in data.iterdir()} <= {trained.name, f".{trained.name}.lock"}
+
+
+def test_a_kill_while_the_recording_is_replaced_leaves_a_whole_one_for_the_next_call(data: Path, trained: Run) -> None:
+    target = recording.record(trained.name)
+    replace = os.replace
+
+    def kill(source: Path, place: Path) -> None:
+        # the old one is aside, the new one not in yet; and no handler runs after a kill
+        if place == target and str(source).endswith(".writing"):
+            os._exit(9)
+        replace(source, place)
+
+    child = os.fork()
+    if child == 0:
+        os.replace = kill
+        try:
+            recording.record(trained.name)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not target.exists()
+    # the old recording counts again: less does not replace it
+    with pytest.raises(RunError, match="holds more of this run"):
+        recording.record(trained.name, "slim")
+    Run(target).verify()
+    assert {entry.name for entry in data.iterdir()} <= {trained.name, f".{trained.name}.lock"}
+
+
+# ---------------------------------------------------------------- only what the manifest lists
+
+
+def test_files_that_the_manifest_does_not_list_are_not_copied(data: Path, trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (trained.path / "id_rsa").symlink_to(tmp_path / "secret")
+    (trained.path / "notes.txt").write_text("mine")
+    (trained.path / "tables" / "extra.parquet").write_text("extra")
+    target = recording.record(trained.name)
+    copied = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    assert copied == set(trained.manifest["files"]) - {"weights.safetensors"} | {"manifest.json"}
+
+
+@pytest.mark.parametrize("form", ["whole", "light", "slim"])
+def test_a_listed_file_that_is_a_link_is_refused_though_its_checksum_fits(
+    data: Path, trained: Run, tmp_path: Path, form: recording.Form
+) -> None:
+    for relative in ("probe.json", "tables"):
+        (trained.path / relative).rename(tmp_path / relative)
+        (trained.path / relative).symlink_to(tmp_path / relative)
+        with pytest.raises(RunDamaged, match=rf"{relative} is a link"):
+            recording.record(trained.name, form)
+        (trained.path / relative).unlink()
+        (tmp_path / relative).rename(trained.path / relative)
+    assert not data.exists()
+
+
+def test_a_full_disk_is_said_and_what_was_recorded_stays(
+    data: Path, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.record(trained.name)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(RunNotWritten, match=r"could not be written: .*No space left.* make room"):
+            recording.record(trained.name)
+    Run(target).verify()
 
 
 # ---------------------------------------------------------------- light and slim
