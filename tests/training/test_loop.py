@@ -29,7 +29,8 @@ from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.reader import Run, open_run
 from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
 from civilwar.training import loop as training
-from civilwar.training.loop import DeviceError, TrainingDiverged, choose_device, train
+from civilwar.training.loop import TrainingDiverged, train
+from civilwar.training.machine import DeviceError, choose_device
 
 
 def assert_same_run(run: Run, expected: Run) -> None:
@@ -297,7 +298,7 @@ def test_a_killed_run_resumes_to_the_same_bits(smoke_config: RunConfig, tmp_path
 def stopped_by_ctrl_c(runs_dir: Path, smoke_config: RunConfig) -> Path:
     """A run stopped by Ctrl-C in the middle of step 17, with checkpoints of steps 9 and 14."""
     path = runs_dir / "stopped"
-    original = training._Session._update
+    original = training.Session.update
 
     def update(session: Any) -> None:
         if len(session.tracker._steps) == 3 and (path / "checkpoints" / "000014").is_dir():
@@ -305,7 +306,7 @@ def stopped_by_ctrl_c(runs_dir: Path, smoke_config: RunConfig) -> Path:
         original(session)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Session, "_update", update)
+        patch.setattr(training.Session, "update", update)
         with pytest.raises(KeyboardInterrupt, match=r"^stopped was interrupted; .* from the checkpoint of step 14\.$"):
             train(smoke_config, path.name, device="cpu", checkpoint_every=5, progress=False)
     assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["000009", "000014"]
@@ -378,19 +379,20 @@ def test_a_corpus_too_small_for_the_last_experiment_is_refused_before_the_first_
 LIMITED = """
 import resource, sys
 from civilwar.recipe.config import RunConfig
-from civilwar import cli, train
+from civilwar import cli
+from civilwar.training import loop as train
 import json
 
 config, name, limit = RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 cli._train = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
-write = train._Session._checkpoint
+write = train.Session.checkpoint
 
 def checkpoint(session, step):
     if step >= 14:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     write(session, step)
 
-train._Session._checkpoint = checkpoint
+train.Session.checkpoint = checkpoint
 sys.exit(cli.main(["train"]))
 """
 
@@ -426,7 +428,7 @@ def test_a_disk_that_refuses_to_write_costs_nothing_recorded(
 def test_a_diverging_run_stops_and_keeps_what_it_has(
     smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch, first_bad_step: int
 ) -> None:
-    original, name = training._Session._update, f"diverged-{first_bad_step}"
+    original, name = training.Session.update, f"diverged-{first_bad_step}"
     updates = 0
 
     def update(session: Any) -> None:
@@ -436,7 +438,7 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(
         if updates == first_bad_step:
             session.model.blocks[0].mlp.up.weight.data[:] = math.inf
 
-    monkeypatch.setattr(training._Session, "_update", update)
+    monkeypatch.setattr(training.Session, "update", update)
     with pytest.raises(TrainingDiverged, match=rf"the loss is nan at step \d+ of {name}\. Its tables.* step \d+;"):
         train(smoke_config, name, device="cpu", checkpoint_every=2, progress=False)
     run = open_run(name)

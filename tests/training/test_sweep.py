@@ -206,15 +206,15 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
 ) -> None:
     monkeypatch.setattr(plan, "sweep", lambda preset, corpus: [smoke_config])
     monkeypatch.setattr(sweep, "train", functools.partial(train.train, checkpoint_every=8, progress=False))
-    loss, steps = train._Session._loss, []
+    loss, steps = train.Session.loss, []
 
-    def interrupted(self: train._Session, step: int, with_gradient: bool) -> Any:
+    def interrupted(self: train.Session, step: int, with_gradient: bool) -> Any:
         steps.append(step)
         if len(steps) == 21:
             raise KeyboardInterrupt
         return loss(self, step, with_gradient)
 
-    monkeypatch.setattr(train._Session, "_loss", interrupted)
+    monkeypatch.setattr(train.Session, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(sweep.run_sweep(device="cpu"))
     assert not sweep.is_recorded(smoke_config)

@@ -1,0 +1,67 @@
+"""Facts of the machine that a run was trained on: device, processor, versions, and the state of the code."""
+
+import contextlib
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from civilwar import paths
+
+#: A checkout counts as clean when these do not differ from its commit.
+TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
+#: Packages whose versions are recorded, beside Python's own.
+PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
+
+
+class DeviceError(ValueError):
+    """The device asked for is unknown or not there."""
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU. Raises DeviceError naming what this machine has."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available.get(wanted.partition(":")[0], False):
+        there = ", ".join(name for name, there in available.items() if there)
+        raise DeviceError(f"device = {wanted!r}: expected auto or one that this machine has ({there}).")
+    return torch.device(wanted)
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Kind and name of the hardware, and how many threads compute on a CPU."""
+    if device.type == "cuda":
+        return {"type": "cuda", "name": torch.cuda.get_device_name(device)}
+    return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+
+
+def processor_name() -> str:
+    """The processor's name as the system gives it, or its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that training and recording use."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout and whether the training code differs from it; (None, None) outside git."""
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.repository()), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        # of what decides a run's numbers: prose, and runs recorded since, do not
+        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *TRAINING_SOURCES))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
