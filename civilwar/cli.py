@@ -1,10 +1,10 @@
-"""The command line: ``civilwar train | list | record | sweep | book | reproduce``."""
+"""The command line: ``civilwar train | list | compare | record | sweep | book | reproduce``."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from civilwar.errors import RunError
+from civilwar.errors import RunError, Terminated
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
 from civilwar.runs.reader import list_runs, open_run
@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except KeyboardInterrupt as stop:
         print(f"civilwar: {str(stop) or 'interrupted; the same command does what is left.'}", file=sys.stderr)
-        return 130
+        # as shells count signals: SIGTERM is 15, Ctrl-C 2
+        return 143 if isinstance(stop, Terminated) else 130
     except (RunError, ValueError, ArithmeticError, OSError) as error:
         print(f"civilwar: {error}", file=sys.stderr)
         return 1
@@ -37,10 +38,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--corpus", default=DEFAULT_CORPUS, help="docstrings, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]")
     train.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
+    train.add_argument(
+        "--accept-another-machine",
+        action="store_true",
+        help="go on with a run that another device or version of torch began",
+    )
     train.set_defaults(command=_train)
 
     runs = commands.add_parser("list", help="list runs")
     runs.set_defaults(command=_list)
+
+    compare = commands.add_parser("compare", help="how far the numbers of two runs differ, measure by measure")
+    compare.add_argument("one")
+    compare.add_argument("other")
+    compare.set_defaults(command=_compare)
 
     record = commands.add_parser("record", help="copy a complete run without its weights to data/")
     record.add_argument("name")
@@ -76,7 +87,7 @@ def _train(options: argparse.Namespace) -> None:
     from civilwar.training.loop import train
 
     config = make_config(options.preset, options.variant, options.seed, options.corpus)
-    run = train(config, options.name, options.device)
+    run = train(config, options.name, options.device, accept_another_machine=options.accept_another_machine)
     print(f"{run.name}: {run.manifest['status']}, {run.path}")
 
 
@@ -84,6 +95,12 @@ def _list(options: argparse.Namespace) -> None:
     for name in list_runs():
         run = open_run(name)
         print(f"{name}\t{run.manifest['status']}\t{run.path}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from civilwar.analysis.compare import as_text, compare
+
+    print(as_text(compare(open_run(options.one), open_run(options.other))))
 
 
 def _record(options: argparse.Namespace) -> None:

@@ -148,6 +148,12 @@ class StepTracker:
         )
         self._passes, self._separator = [], []
 
+    def finite(self) -> bool:
+        """Whether the loss and all mean key norms of the step closed last are numbers. Waits for the device."""
+        row = self._steps[-1]
+        norms = row["key"][..., STEP_KV_COLUMNS.index("norm_mean")]
+        return bool(torch.isfinite(row["loss"]) & torch.isfinite(norms).all())
+
     def take(self) -> Records:
         """Hand over the rows since the last call, as tables on the host."""
         if not self._steps:

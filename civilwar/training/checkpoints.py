@@ -1,19 +1,19 @@
 """Checkpoints: a training state on disk, and back.
 
 A checkpoint is a folder named by its step, renamed into place when whole: ``state.pt`` and a ``checkpoint.json`` beside it
-that says what belongs to it. Nothing here knows the loop.
+that says what belongs to it, with the checksum of the state and one of its own. Nothing here knows the loop.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from civilwar.errors import RunDamaged
-from civilwar.files import atomic_path, read_json, remove, sha256
+from civilwar.files import atomic_path, content_sha256, read_json, remove, sha256, write_json
 
 STATE, SIDECAR = "state.pt", "checkpoint.json"
+_OWN = "checkpoint_sha256"
 
 
 class Checkpoints:
@@ -24,7 +24,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, in order."""
-        return sorted(int(folder.name) for folder in self.folder.glob("[0-9]*"))
+        return sorted(int(folder.name) for folder in self.folder.glob("[0-9]*") if folder.name.isdecimal())
 
     def save(self, step: int, state: dict[str, Any], **facts: Any) -> None:
         """Write the state after ``step``, with ``facts`` (plain JSON) beside it. Raises OSError where the disk refuses."""
@@ -32,12 +32,15 @@ class Checkpoints:
             temporary.mkdir()
             _save(state, temporary / STATE)
             sidecar = {"step": step, "config_hash": self.config_hash, "sha256": sha256(temporary / STATE), **facts}
-            (temporary / SIDECAR).write_text(json.dumps(sidecar), encoding="utf-8")
+            write_json(temporary / SIDECAR, sidecar | {_OWN: content_sha256(sidecar)})
         for old in self.steps()[:-2]:
             remove(self._at(old))
 
     def load_newest(self, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """State, on ``device``, and facts of the newest checkpoint; None where there is none. Raises RunDamaged."""
+        """State, on ``device``, and facts of the newest checkpoint; None where there is none.
+
+        Raises RunDamaged, saying which folder to remove, where a bit of it is not as it was written.
+        """
         steps = self.steps()
         if not steps:
             return None
@@ -45,7 +48,8 @@ class Checkpoints:
         spare = f"to go on from step {steps[-2]}" if len(steps) > 1 else "to start again"
         try:
             sidecar = read_json(newest / SIDECAR)
-            good = sha256(newest / STATE) == sidecar["sha256"] and sidecar["config_hash"] == self.config_hash
+            good = sidecar.pop(_OWN) == content_sha256(sidecar) and sha256(newest / STATE) == sidecar["sha256"]
+            good = good and (sidecar["step"], sidecar["config_hash"]) == (steps[-1], self.config_hash)
         except (RunDamaged, OSError, KeyError) as error:
             raise RunDamaged(f"checkpoint {newest} is damaged ({error}). Remove that folder {spare}.") from error
         if not good:

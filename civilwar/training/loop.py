@@ -1,10 +1,13 @@
 """The training loop: every head tracked at every step, and a killed run resumes from its checkpoint, bit for bit."""
 
+import contextlib
 import math
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -12,7 +15,8 @@ from tqdm.auto import tqdm
 
 from civilwar import paths
 from civilwar.corpus.corpus import Batches, Corpus, load_corpus
-from civilwar.errors import RunError, RunNotWritten
+from civilwar.corpus.identity import check_same_text, checksum_here
+from civilwar.errors import RunError, RunMismatch, RunNotWritten
 from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
 from civilwar.measure.tracker import StepTracker
@@ -20,15 +24,18 @@ from civilwar.model.decoder import Decoder
 from civilwar.model.loss import total_next_token_loss
 from civilwar.model.optim import make_optimizers
 from civilwar.recipe.config import RunConfig
-from civilwar.runs.manifest import MANIFEST, read_manifest
-from civilwar.runs.reader import Run, check_name
+from civilwar.runs.manifest import MANIFEST, PROVENANCE
+from civilwar.runs.parts import check_parts, part_sums, up_to
+from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
-from civilwar.runs.writer import RunWriter
+from civilwar.runs.writer import SCAFFOLDING, RunWriter
+from civilwar.training import machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
 from civilwar.training.ending import check_enough_text, experiment
-from civilwar.training.machine import choose_device, describe_device, git_state, versions
+from civilwar.training.machine import choose_device
+from civilwar.training.signals import sigterm_interrupts, uninterrupted
 
 CHECKPOINT_EVERY = 64
 #: A step's texts pass through the model in groups of about so many tokens, whose gradients add up. More would not be
@@ -37,7 +44,7 @@ TOKENS_PER_PASS = 2048
 
 
 class TrainingDiverged(RunError):
-    """The loss is no longer a number."""
+    """The loss, or the keys of a head, are no longer numbers."""
 
 
 def train(
@@ -46,8 +53,11 @@ def train(
     device: str = "auto",
     checkpoint_every: int = CHECKPOINT_EVERY,
     progress: bool = True,
+    accept_another_machine: bool = False,
 ) -> Run:
-    """Train a run, or finish one that was interrupted; a complete one is opened as it is.
+    """Train a run, or finish one that was interrupted; a complete one is opened as it is, once its files were verified.
+
+    Ctrl-C and SIGTERM leave a checkpoint, so that at most the step in hand is lost.
 
     Args:
         config: what to train.
@@ -55,25 +65,33 @@ def train(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         checkpoint_every: steps between checkpoints. Changes nothing that is recorded.
         progress: show a progress bar with loss, tokens per second and time left.
+        accept_another_machine: go on with a run that another device or version of torch began. Its numbers are then those of
+            neither alone; the manifest says which sitting did which steps.
 
-    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.errors`), CorpusError, CacheDamaged, DeviceError, or
-    TrainingDiverged.
+    Raises RunBusy, RunMismatch (another configuration, text or machine), RunDamaged or RunNotWritten (`civilwar.errors`),
+    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged.
     """
     chosen = choose_device(device)
     keep_freed_memory()
     path = paths.runs() / check_name(name or config.default_name)
+    # one that needs no more writing may lie on a disk that lets nobody write
+    if not any((path / name).exists() for name in SCAFFOLDING) and (done := _complete(path, config)) is not None:
+        return done
     with RunWriter(path, config) as writer:
-        if (path / MANIFEST).is_file() and Run(path).complete:
+        if (done := _complete(path, config)) is not None:
             # left where a kill came between the last line of the manifest and the end
             writer.remove_scaffolding()
-            return Run(path)
+            return done
         corpus = load_corpus(config.corpus, config.model.vocab_size)
-        session = Session(writer, config, corpus, chosen, checkpoint_every)
+        if (path / MANIFEST).is_file():
+            check_same_text(config.corpus, Run(path).text_checksum, corpus.checksum, path)
+        session = Session(writer, config, corpus, chosen, checkpoint_every, accept_another_machine)
         try:
-            return session.run(progress)
-        except KeyboardInterrupt:
+            with sigterm_interrupts():
+                return session.run(progress)
+        except KeyboardInterrupt as stop:
             # what a terminal or a notebook then shows is this sentence
-            raise KeyboardInterrupt(
+            raise type(stop)(
                 f"{path.name} was interrupted; the same command or cell goes on {session.saved()}."
             ) from None
         except (OSError, SafetensorError) as error:
@@ -81,6 +99,31 @@ def train(
                 f"{path} could not be written: {error}. What was written before is whole: make room or mend the disk, "
                 f"then the same command goes on {session.saved()}."
             ) from error
+
+
+def _complete(path: Path, config: RunConfig) -> Run | None:
+    """The run, verified, if it is complete. Raises RunMismatch where it is of another configuration or text."""
+    if not (path / MANIFEST).is_file():
+        return None
+    run = Run(path)
+    check_same_config(run.config, config, path)
+    if not run.complete:
+        return None
+    check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), path)
+    run.verify(weights=True)
+    return run
+
+
+def first_bad_step(records: Records) -> int | None:
+    """The first step whose loss or mean key norms are no numbers; None where all are.
+
+    A model that overflows may end with a finite loss, that of equal logits, while nothing else of it is a number.
+    """
+    if "train" not in records.tables:
+        return None
+    train_table, heads = records.tables["train"], records.tables["step_kv_heads"]
+    bad = {*train_table["step"][~np.isfinite(train_table["loss"])], *heads["step"][~np.isfinite(heads["norm_mean"])]}
+    return int(min(bad)) if bad else None
 
 
 class Session:
@@ -92,16 +135,25 @@ class Session:
         corpus: its text.
         device: where to compute.
         checkpoint_every: steps between checkpoints.
+        accept_another_machine: whether the sittings of a run may differ in device or torch.
 
     Raises CorpusError where the corpus is too small for the run.
     """
 
     def __init__(
-        self, writer: RunWriter, config: RunConfig, corpus: Corpus, device: torch.device, checkpoint_every: int
+        self,
+        writer: RunWriter,
+        config: RunConfig,
+        corpus: Corpus,
+        device: torch.device,
+        checkpoint_every: int,
+        accept_another_machine: bool = False,
     ) -> None:
         self.writer, self.config, self.corpus, self.device = writer, config, corpus, device
         self.checkpoints = Checkpoints(writer.path, config.hash)
-        self.checkpoint_every = checkpoint_every
+        self.checkpoint_every, self.accept_another_machine = checkpoint_every, accept_another_machine
+        #: Updates made so far, those of earlier sittings included: the model's state is that of this step.
+        self.n_updates = 0
         self.batches: Batches = corpus.training_batches(
             config.seed, config.train.batch_size, config.model.context, config.train.steps
         )
@@ -124,6 +176,7 @@ class Session:
             config,
             device,
         )
+        self.machine = machine.facts(device)
         self.tracker = StepTracker(self.model, separator_ids.to(device))
         self.prober = Prober(self.model, config, self.texts)
         self.snapshots: list[Records] = []
@@ -137,17 +190,25 @@ class Session:
 
     def run(self, progress: bool) -> Run:
         """Do the steps that are left, then the experiments, and finish the run."""
-        config, path = self.config, self.writer.path
-        first = self._resume()
+        self.n_updates = first = self._resume()
         self._describe(first)
-        last = config.train.steps
+        try:
+            self._steps(first, progress)
+        except KeyboardInterrupt:
+            self._keep()
+            raise
+        return self._finish()
+
+    def _steps(self, first: int, progress: bool) -> None:
+        """Every step from ``first`` to the end."""
+        config, last = self.config, self.config.train.steps
         snapshots = set(config.snapshot_steps())
         bar = tqdm(
             total=config.n_tokens,
             initial=min(first, last) * config.tokens_per_step,
             unit="tok",
             unit_scale=True,
-            desc=path.name,
+            desc=self.writer.path.name,
             disable=not progress,
         )
         begun, before = time.perf_counter(), self.seconds["wall"]
@@ -160,12 +221,12 @@ class Session:
                     self.update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
-                        bar.set_postfix(step=step, loss=f"{self._finite(loss, step):.3f}")
+                        if not self.tracker.finite():
+                            self._take_rows(step)
+                        bar.set_postfix(step=step, loss=f"{float(loss):.3f}")
                 self.seconds["wall"] = before + time.perf_counter() - begun
                 if step == last or (step + 1) % self.checkpoint_every == 0:
-                    self._finite(loss, step)
                     self.checkpoint(step)
-        return self._finish()
 
     def loss(self, step: int, with_gradient: bool) -> torch.Tensor:
         """Mean loss of the step's batch, every head tracked; its gradient is left on the parameters where asked for."""
@@ -186,22 +247,12 @@ class Session:
 
     def update(self) -> None:
         """One step of every optimiser on the gradients that are there, which are zero afterwards."""
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=False)
-
-    def _finite(self, loss: torch.Tensor, step: int) -> float:
-        value = float(loss)
-        if not math.isfinite(value):
-            # the rows that show how it came about; a resumed run makes them again
-            self._write_rows(step)
-            self.writer.write_manifest(status="diverged")
-            raise TrainingDiverged(
-                f"the loss is {value} at step {step} of {self.writer.path.name}. Its tables up to there are kept in "
-                f"{self.writer.path}, and the state {self.saved()}; lower the learning rate or change the precision, and "
-                "train under another name."
-            )
-        return value
+        # a checkpoint can be taken before it or after it, not amid it
+        with uninterrupted():
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=False)
+            self.n_updates += 1
 
     def snapshot(self, step: int) -> None:
         """Measure every head on the probe; ``step`` updates were made so far."""
@@ -219,43 +270,99 @@ class Session:
         )
 
     def checkpoint(self, step: int) -> None:
-        """Rows first, then the state they belong to: a checkpoint never promises rows that are not there."""
-        self._write_rows(step)
-        state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
-        self.checkpoints.save(step, state, seconds=self.seconds)
+        """Rows first, then the state they belong to: a checkpoint never promises rows that are not there.
 
-    def _write_rows(self, step: int) -> None:
-        self.writer.write_part(step, Records.concatenate([self.tracker.take(), *self.snapshots]))
+        Raises TrainingDiverged, with the rows written and no state, where a row shows that the model is none any more.
+        """
+        with uninterrupted():
+            self.writer.write_part(step, self._take_rows(step))
+            state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
+            self.checkpoints.save(
+                step,
+                state,
+                seconds=self.seconds,
+                corpus_checksum=self.corpus.checksum,
+                parts=part_sums(self.writer.path),
+            )
+
+    def _keep(self) -> None:
+        """Take a checkpoint of the updates that an interrupted sitting made: only the step it was in is lost."""
+        # the state after n updates and the rows of the steps before it
+        step = self.n_updates - 1
+        if step > max(self.checkpoints.steps(), default=-1):
+            with contextlib.suppress(OSError, SafetensorError):
+                self.checkpoint(step)
+
+    def _take_rows(self, step: int) -> Records:
+        """Rows since the last checkpoint, up to ``step``. Raises TrainingDiverged where one shows that it has come to that."""
+        rows = up_to(Records.concatenate([self.tracker.take(), *self.snapshots]), step)
         self.snapshots = []
+        bad = first_bad_step(rows)
+        if bad is None:
+            return rows
+        # the rows that show how it came about; a resumed run makes them again
+        self.writer.write_part(step, rows)
+        self.writer.write_manifest(status="diverged")
+        loss = float(rows.tables["train"].set_index("step")["loss"][bad])
+        what = f"the loss is {loss:.4g}"
+        if math.isfinite(loss):
+            what += ", but key norms are no numbers any more,"
+        steps = self.checkpoints.steps()
+        raise TrainingDiverged(
+            f"{what} at step {bad} of {self.writer.path.name}. Its tables up to step {step} are kept in "
+            f"{self.writer.path}, "
+            + (
+                f"and so is the state in the checkpoint of step {steps[-1]}"
+                if steps
+                else "but no state: it came before the first checkpoint"
+            )
+            + "; lower the learning rate or change the precision, and train under another name."
+        )
 
     def _resume(self) -> int:
-        """Load the newest checkpoint. Returns the first step still to do."""
+        """Load the newest checkpoint. Returns the first step still to do. Raises RunMismatch or RunDamaged."""
         newest = self.checkpoints.load_newest(self.device)
         if newest is None:
             self.writer.discard_parts_after(-1)
             return 0
         state, facts = newest
+        # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
+        first = int(facts["step"]) + 1
+        check_same_text(self.config.corpus, facts["corpus_checksum"], self.corpus.checksum, self.writer.path)
+        self._check_machine(first)
+        self.writer.discard_parts_after(first - 1)
+        check_parts(self.writer.path, facts["parts"])
         self.model.load_state_dict(state["model"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         self.seconds |= facts["seconds"]
-        step = int(facts["step"])
-        self.writer.discard_parts_after(step)
-        # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
-        return step + 1
+        return first
+
+    def _check_machine(self, first: int) -> None:
+        """Raise RunMismatch where the sitting that made the steps before ``first`` had another device or torch."""
+        # a sitting that was killed before its first checkpoint made none of them
+        before = [sitting for sitting in Run(self.writer.path).sittings if sitting["from_step"] < first]
+        changed = machine.differences(before[-1], self.machine) if before else []
+        if changed and not self.accept_another_machine:
+            raise RunMismatch(
+                f"{self.writer.path} was begun on another machine ({'; '.join(changed)}), whose numbers differ in their "
+                "last digits. Go on there, train under another name, or take both in one run with "
+                "--accept-another-machine (accept_another_machine=True)."
+            )
 
     # ------------------------------------------------------------ manifest
 
     def _describe(self, first: int) -> None:
-        commit, dirty = git_state()
+        sitting = {"from_step": first, "started": datetime.now(UTC).isoformat(timespec="seconds")} | self.machine
+        # a run that starts again from the beginning keeps nothing of what was before
+        sittings = [*Run(self.writer.path).sittings, sitting] if first else [sitting]
         write_json(self.writer.path / PROBE, self._probe_description())
         self.writer.write_manifest(
             status="running",
-            commit=commit,
-            dirty=dirty,
-            versions=versions(),
+            sittings=sittings,
+            # of the first, for readers who want one; they are what an unbroken run has
+            **{name: sittings[0].get(name) for name in PROVENANCE},
             corpus=self.corpus.facts(),
-            device=describe_device(self.device),
             dtype_policy={
                 "parameters": str(next(self.model.parameters()).dtype).removeprefix("torch."),
                 "compute": "float32" if self.config.train.precision == "float32" else "bfloat16",
@@ -263,13 +370,8 @@ class Session:
                 "metrics": "float32",
             },
             n_parameters=self.config.model.n_parameters,
-            resumed_at=([*self._earlier("resumed_at"), first] if first else []),
-            started=self._earlier("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+            resumed_at=[later["from_step"] for later in sittings[1:]],
         )
-
-    def _earlier(self, key: str) -> Any:
-        there = (self.writer.path / MANIFEST).is_file()
-        return read_manifest(self.writer.path).get(key, []) if there else []
 
     def _probe_description(self) -> dict[str, Any]:
         texts = {}

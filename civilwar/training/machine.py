@@ -1,8 +1,10 @@
 """Facts of the machine that a run was trained on: device, processor, versions, and the state of the code."""
 
 import contextlib
+import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from civilwar import paths
 TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
 #: Packages whose versions are recorded, beside Python's own.
 PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
+
+
+#: Variables that tell git to look elsewhere than where it is called.
+GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 class DeviceError(ValueError):
@@ -54,14 +60,50 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout and whether the training code differs from it; (None, None) outside git."""
+    """Commit of the checkout and whether the training code differs from it; (None, None) where this is no checkout."""
+    root = paths.repository()
+    # where git is called from a hook, these name that hook's repository
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    # or a status would take the index's lock, and a commit made meanwhile would fail
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
 
     def ask(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.repository()), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
     try:
+        # a copy of the package inside another repository has no commit of its own, nor has an installed one
+        if Path(ask("rev-parse", "--show-toplevel")).resolve() != root or not _is_source(root):
+            return None, None
         # of what decides a run's numbers: prose, and runs recorded since, do not
         return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *TRAINING_SOURCES))
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+def _is_source(root: Path) -> bool:
+    """Whether the package that runs lies in ``root``, rather than among the installed ones."""
+    return Path(paths.__file__).resolve().parents[1] == root.resolve()
+
+
+def facts(device: torch.device) -> dict[str, Any]:
+    """Provenance of one sitting: commit, whether the code differs from it, versions, and the device."""
+    commit, dirty = git_state()
+    return {"commit": commit, "dirty": dirty, "versions": versions(), "device": describe_device(device)}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two sittings' facts differ in, of what changes a run's numbers; in words, none where they agree or are unknown.
+
+    The device's kind and name count, and the version of torch; the number of threads changes nothing.
+    """
+    found = []
+    for what, key, field in (
+        ("device", "device", "type"),
+        ("device", "device", "name"),
+        ("torch", "versions", "torch"),
+    ):
+        old, new = before.get(key, {}).get(field), now.get(key, {}).get(field)
+        if old is not None and old != new:
+            found.append(f"{what}: {old} before, {new} now")
+    return found

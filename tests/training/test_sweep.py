@@ -64,8 +64,8 @@ def test_the_plan_goes_seed_by_seed_with_the_baseline_first() -> None:
 
 
 def test_a_plan_is_of_the_preset_and_corpus_asked_for() -> None:
-    configs = plan.sweep("smoke", "path:book")
-    assert {(config.preset, config.corpus) for config in configs} == {("smoke", "path:book")}
+    configs = plan.sweep("smoke", CORPUS)
+    assert {(config.preset, config.corpus) for config in configs} == {("smoke", CORPUS)}
     assert len({config.default_name for config in configs}) == len({config.hash for config in configs}) == N_PLANNED
     assert not {config.default_name for config in configs} & {config.default_name for config in plan.sweep("smoke")}
 
@@ -220,10 +220,10 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
     assert not sweep.is_recorded(smoke_config)
     (line,) = sweep.run_sweep(device="cpu")
     assert ": trained in " in line
-    # the last checkpoint before step 20 was of step 15
-    assert steps == [*range(21), *range(16, 25)]
+    # the interruption left a checkpoint of step 19
+    assert steps == [*range(21), *range(20, 25)]
     recorded = Run(folder / "data" / smoke_config.default_name)
-    assert recorded.manifest["resumed_at"] == [16]
+    assert recorded.manifest["resumed_at"] == [20]
     for name in ("train", "probe_query_heads", "capacity", "ablation"):
         pd.testing.assert_frame_equal(recorded.table(name), smoke_run.table(name))
     (line,) = sweep.run_sweep(device="cpu")
@@ -232,7 +232,7 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
 
 # ---------------------------------------------------------------- what is there
 
-CORPUS = "path:book"
+CORPUS = "path:/book"
 
 
 def put(folder: Path, variant: str, seed: int, status: str = "complete", where: str = "data") -> Path:
