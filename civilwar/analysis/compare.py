@@ -95,8 +95,9 @@ def _row(measure: str, a: np.ndarray, b: np.ndarray, alone: int) -> tuple[object
         return measure, 0, alone, math.nan, math.nan, math.nan, math.nan
     same = (np.isnan(a) & np.isnan(b)) | (a == b)
     difference = np.where(same, 0.0, np.abs(a - b))
-    relative = np.divide(difference, np.maximum(np.abs(a), np.abs(b)), out=np.zeros_like(difference), where=~same)
-    relative[np.isinf(difference)] = 1.0
+    # beside infinity every number is as far away as can be
+    relative = np.where(np.isinf(difference), 1.0, 0.0)
+    np.divide(difference, np.maximum(np.abs(a), np.abs(b)), out=relative, where=~same & np.isfinite(difference))
     most = float(relative.max())
     digits = math.inf if most == 0 else max(0.0, -math.log10(most))
     return measure, len(a), alone, float(same.mean()), float(difference.max()), most, digits

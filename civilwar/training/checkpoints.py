@@ -11,6 +11,7 @@ import torch
 
 from civilwar.errors import RunDamaged
 from civilwar.files import atomic_path, content_sha256, read_json, remove, sha256, write_json
+from civilwar.runs.manifest import Manifest
 
 STATE, SIDECAR = "state.pt", "checkpoint.json"
 _OWN = "checkpoint_sha256"
@@ -54,7 +55,7 @@ class Checkpoints:
             raise RunDamaged(f"checkpoint {newest} is damaged ({error}). Remove that folder {spare}.") from error
         if not good:
             raise RunDamaged(f"checkpoint {newest} is damaged: its checksum does not fit. Remove that folder {spare}.")
-        return torch.load(newest / STATE, map_location=device, weights_only=True), sidecar
+        return torch.load(newest / STATE, map_location=device, weights_only=True), Manifest(newest / SIDECAR, sidecar)
 
     def _at(self, step: int) -> Path:
         return self.folder / f"{step:06d}"

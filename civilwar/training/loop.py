@@ -1,13 +1,11 @@
 """The training loop: every head tracked at every step, and a killed run resumes from its checkpoint, bit for bit."""
 
 import contextlib
-import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -16,7 +14,7 @@ from tqdm.auto import tqdm
 from civilwar import paths
 from civilwar.corpus.corpus import Batches, Corpus, load_corpus
 from civilwar.corpus.identity import check_same_text, checksum_here
-from civilwar.errors import RunError, RunMismatch, RunNotWritten
+from civilwar.errors import RunMismatch, RunNotWritten
 from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
 from civilwar.measure.tracker import StepTracker
@@ -33,6 +31,7 @@ from civilwar.runs.writer import SCAFFOLDING, RunWriter
 from civilwar.training import machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
+from civilwar.training.divergence import diverged, first_bad_step
 from civilwar.training.ending import check_enough_text, experiment
 from civilwar.training.machine import choose_device
 from civilwar.training.signals import sigterm_interrupts, uninterrupted
@@ -41,10 +40,6 @@ CHECKPOINT_EVERY = 64
 #: A step's texts pass through the model in groups of about so many tokens, whose gradients add up. More would not be
 #: faster on a CPU, and would take more memory anywhere.
 TOKENS_PER_PASS = 2048
-
-
-class TrainingDiverged(RunError):
-    """The loss, or the keys of a head, are no longer numbers."""
 
 
 def train(
@@ -69,7 +64,7 @@ def train(
             neither alone; the manifest says which sitting did which steps.
 
     Raises RunBusy, RunMismatch (another configuration, text or machine), RunDamaged or RunNotWritten (`civilwar.errors`),
-    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged.
+    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged (`civilwar.training.divergence`).
     """
     chosen = choose_device(device)
     keep_freed_memory()
@@ -112,18 +107,6 @@ def _complete(path: Path, config: RunConfig) -> Run | None:
     check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), path)
     run.verify(weights=True)
     return run
-
-
-def first_bad_step(records: Records) -> int | None:
-    """The first step whose loss or mean key norms are no numbers; None where all are.
-
-    A model that overflows may end with a finite loss, that of equal logits, while nothing else of it is a number.
-    """
-    if "train" not in records.tables:
-        return None
-    train_table, heads = records.tables["train"], records.tables["step_kv_heads"]
-    bad = {*train_table["step"][~np.isfinite(train_table["loss"])], *heads["step"][~np.isfinite(heads["norm_mean"])]}
-    return int(min(bad)) if bad else None
 
 
 class Session:
@@ -304,20 +287,7 @@ class Session:
         self.writer.write_part(step, rows)
         self.writer.write_manifest(status="diverged")
         loss = float(rows.tables["train"].set_index("step")["loss"][bad])
-        what = f"the loss is {loss:.4g}"
-        if math.isfinite(loss):
-            what += ", but key norms are no numbers any more,"
-        steps = self.checkpoints.steps()
-        raise TrainingDiverged(
-            f"{what} at step {bad} of {self.writer.path.name}. Its tables up to step {step} are kept in "
-            f"{self.writer.path}, "
-            + (
-                f"and so is the state in the checkpoint of step {steps[-1]}"
-                if steps
-                else "but no state: it came before the first checkpoint"
-            )
-            + "; lower the learning rate or change the precision, and train under another name."
-        )
+        raise diverged(self.writer.path, bad, step, loss, self.checkpoints.steps())
 
     def _resume(self) -> int:
         """Load the newest checkpoint. Returns the first step still to do. Raises RunMismatch or RunDamaged."""
@@ -360,8 +330,8 @@ class Session:
         self.writer.write_manifest(
             status="running",
             sittings=sittings,
-            # of the first, for readers who want one; they are what an unbroken run has
-            **{name: sittings[0].get(name) for name in PROVENANCE},
+            # of the first that is known, for readers who want one
+            **{name: next((known[name] for known in sittings if name in known), None) for name in PROVENANCE},
             corpus=self.corpus.facts(),
             dtype_policy={
                 "parameters": str(next(self.model.parameters()).dtype).removeprefix("torch."),
