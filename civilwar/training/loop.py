@@ -204,11 +204,11 @@ class Session:
                     self.update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
-                        if not self.tracker.finite():
-                            self._take_rows(step)
+                        self._check(loss, step)
                         bar.set_postfix(step=step, loss=f"{float(loss):.3f}")
                 self.seconds["wall"] = before + time.perf_counter() - begun
                 if step == last or (step + 1) % self.checkpoint_every == 0:
+                    self._check(loss, step)
                     self.checkpoint(step)
 
     def loss(self, step: int, with_gradient: bool) -> torch.Tensor:
@@ -276,11 +276,20 @@ class Session:
             with contextlib.suppress(OSError, SafetensorError):
                 self.checkpoint(step)
 
-    def _take_rows(self, step: int) -> Records:
-        """Rows since the last checkpoint, up to ``step``. Raises TrainingDiverged where one shows that it has come to that."""
+    def _check(self, loss: torch.Tensor, step: int) -> None:
+        """Raise TrainingDiverged where the step's loss, or a key norm, is no number."""
+        if not (math.isfinite(float(loss)) and self.tracker.finite()):
+            self._take_rows(step, bad=step)
+
+    def _take_rows(self, step: int, bad: int | None = None) -> Records:
+        """Rows since the last checkpoint, up to ``step``.
+
+        Raises TrainingDiverged, naming the first bad one, where a row is no number, or where ``bad`` is known to be.
+        """
         rows = up_to(Records.concatenate([self.tracker.take(), *self.snapshots]), step)
         self.snapshots = []
-        bad = first_bad_step(rows)
+        first = first_bad_step(rows)
+        bad = bad if first is None else first
         if bad is None:
             return rows
         # the rows that show how it came about; a resumed run makes them again
