@@ -26,14 +26,14 @@ def first_bad_step(records: Records) -> int | None:
     return int(min(bad)) if bad else None
 
 
-def diverged(run: Path, bad: int, last: int, loss: float, checkpoints: Sequence[int]) -> TrainingDiverged:
+def diverged(run: Path, bad: int, loss: float, last: int, checkpoints: Sequence[int]) -> TrainingDiverged:
     """The error that says so.
 
     Args:
         run: its folder.
         bad: the first bad step.
-        last: the last step whose rows were written.
         loss: of the bad step.
+        last: the last step whose rows were written.
         checkpoints: steps of which there is a checkpoint, in order.
     """
     keys = ", but key norms are no numbers any more," if math.isfinite(loss) else ""

@@ -1,6 +1,7 @@
 """The training loop: every head tracked at every step, and a killed run resumes from its checkpoint, bit for bit."""
 
 import contextlib
+import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -279,24 +280,25 @@ class Session:
     def _check(self, loss: torch.Tensor, step: int) -> None:
         """Raise TrainingDiverged where the step's loss, or a key norm, is no number."""
         if not (math.isfinite(float(loss)) and self.tracker.finite()):
-            self._take_rows(step, bad=step)
+            self._take_rows(step, (step, float(loss)))
 
-    def _take_rows(self, step: int, bad: int | None = None) -> Records:
+    def _take_rows(self, step: int, known: tuple[int, float] | None = None) -> Records:
         """Rows since the last checkpoint, up to ``step``.
 
-        Raises TrainingDiverged, naming the first bad one, where a row is no number, or where ``bad`` is known to be.
+        Raises TrainingDiverged, naming the first bad step, where a row is no number; a bad step that is ``known``, with its
+        loss, where no row is.
         """
         rows = up_to(Records.concatenate([self.tracker.take(), *self.snapshots]), step)
         self.snapshots = []
         first = first_bad_step(rows)
-        bad = bad if first is None else first
-        if bad is None:
+        if first is not None:
+            known = first, float(rows.tables["train"].set_index("step")["loss"][first])
+        if known is None:
             return rows
         # the rows that show how it came about; a resumed run makes them again
         self.writer.write_part(step, rows)
         self.writer.write_manifest(status="diverged")
-        loss = float(rows.tables["train"].set_index("step")["loss"][bad])
-        raise diverged(self.writer.path, bad, step, loss, self.checkpoints.steps())
+        raise diverged(self.writer.path, *known, step, self.checkpoints.steps())
 
     def _resume(self) -> int:
         """Load the newest checkpoint. Returns the first step still to do. Raises RunMismatch or RunDamaged."""
