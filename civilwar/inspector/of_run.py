@@ -59,7 +59,8 @@ class Payload:
 def of_run(run: Run) -> Payload:
     """Everything of a recorded run that the inspector shows."""
     config = run.config
-    payload = Payload(_about(config) | {"name": run.name}, {})
+    # a run that stopped, or diverged, is shown as far as it came
+    payload = Payload(_about(config) | {"name": run.name, "last_step": run.last_step}, {})
     scores = taxonomy.labels_at_snapshots(run)
     entries = [_add_measure(payload, run, measure, scores) for measure in MEASURES.values()]
     payload.meta |= {"measures": [entry for entry in entries if entry], "default": DEFAULT}
@@ -148,7 +149,7 @@ def _isotropic(run: Run) -> tuple[list[int], dict[str, np.ndarray]]:
     Every fourth snapshot, since the gain moves slowly and each takes a second for a deep model.
     """
     gains = run.array("gain")
-    snapshots = run.config.snapshot_steps()
+    snapshots = run.snapshots
     steps = sorted({*snapshots[::4], snapshots[-1]})
     k_gain = gains["k_gain"][rows_of(gains["step"], steps)].astype(float)
     scores = {measure: np.full(k_gain.shape[:2], np.nan) for measure in rank.MEASURES}

@@ -76,6 +76,12 @@ class Run:
         """The last step that was recorded."""
         return int(self.table("train")["step"].max())
 
+    @property
+    def snapshots(self) -> list[int]:
+        """Steps at which the probe was measured so far."""
+        last = self.last_step
+        return [step for step in self.config.snapshot_steps() if step <= last]
+
     def table(self, name: str) -> pd.DataFrame:
         """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far."""
         if name not in TABLES:
