@@ -24,7 +24,7 @@ from civilwar import paths
 from civilwar.files import write_json
 from civilwar.pages.publish import build_book
 from civilwar.runs.reader import open_run
-from civilwar.training.loop import describe_device
+from civilwar.training.machine import describe_device
 
 RESULT = "benchmarks/book.json"
 REPEATS = 5

@@ -333,8 +333,8 @@ def interrupt_in_a_notebook(shop: Workshop) -> Outcome:
     """The stop button of a notebook, then the same cell again."""
     prepare = (
         f"import sys; sys.path.insert(0, {str(FAULTY.parent)!r})\n"
-        "import faulty; from civilwar import train; from civilwar.recipe.config import make_config\n"
-        "update = train._Session._update\n"
+        "import faulty; from civilwar.training import loop as train; from civilwar.recipe.config import make_config\n"
+        "update = train.Session.update\n"
         "faulty.after_updates(10, lambda session: faulty.wait(60, 'READY'))\n"
     )
     cell = f"train.train(make_config('smoke', corpus={CORPUS!r}), 'notebook', 'cpu', 3, progress=False)"
@@ -351,7 +351,7 @@ def interrupt_in_a_notebook(shop: Workshop) -> Outcome:
         manager.interrupt_kernel()
         reply = client.get_shell_msg()["content"]
         # the same kernel, the same cell, but nobody waits any more
-        client.execute("train._Session._update = update\n" + cell)
+        client.execute("train.Session.update = update\n" + cell)
         again = client.get_shell_msg()["content"]["status"]
     finally:
         client.stop_channels()

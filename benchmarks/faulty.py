@@ -38,31 +38,31 @@ def kill_at(n: int, part: str) -> None:
 
 def limit_files(size: int) -> None:
     """From the checkpoint of step 12 on, no file may grow larger."""
-    write = training._Session._checkpoint
+    write = training.Session.checkpoint
 
-    def checkpoint(session: training._Session, step: int) -> None:
+    def checkpoint(session: training.Session, step: int) -> None:
         if step >= 12:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         write(session, step)
 
-    training._Session._checkpoint = checkpoint  # type: ignore[method-assign]
+    training.Session.checkpoint = checkpoint  # type: ignore[method-assign]
 
 
 def after_updates(n: int, do: Any) -> None:
     """Call ``do(session)`` once, after the n-th update."""
-    update, done = training._Session._update, 0
+    update, done = training.Session.update, 0
 
-    def updating(session: training._Session) -> None:
+    def updating(session: training.Session) -> None:
         nonlocal done
         update(session)
         done += 1
         if done == n:
             do(session)
 
-    training._Session._update = updating  # type: ignore[method-assign]
+    training.Session.update = updating  # type: ignore[method-assign]
 
 
-def spoil(session: training._Session) -> None:
+def spoil(session: training.Session) -> None:
     """One infinite weight: the next loss is not a number."""
     session.model.blocks[0].mlp.up.weight.data[0] = float("inf")
 

@@ -39,6 +39,7 @@ from civilwar.recipe.cost import flops_per_step
 from civilwar.runs.writer import RunWriter
 from civilwar.training import loop as training
 from civilwar.training.allocator import keep_freed_memory
+from civilwar.training.machine import choose_device, describe_device
 
 RESULT = "benchmarks/training.json"
 
@@ -57,17 +58,17 @@ def matrix_rate(repetitions: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def session(config: RunConfig) -> Iterator[training._Session]:
+def session(config: RunConfig) -> Iterator[training.Session]:
     """A run's model, optimisers, batches and tracker, as training makes them, in a folder that goes again."""
     with tempfile.TemporaryDirectory() as folder, RunWriter(Path(folder) / "run", config) as writer:
         corpus = load_corpus(config.corpus, config.model.vocab_size)
-        yield training._Session(writer, config, corpus, training.choose_device("cpu"), training.CHECKPOINT_EVERY)
+        yield training.Session(writer, config, corpus, choose_device("cpu"), training.CHECKPOINT_EVERY)
 
 
 class Ways:
     """The same step, done in four ways, each of which leaves a gradient on the parameters; and a snapshot."""
 
-    def __init__(self, of: training._Session) -> None:
+    def __init__(self, of: training.Session) -> None:
         self.of, self.rows = of, list[dict[str, float]]()
 
     def plain(self, step: int) -> None:
@@ -79,17 +80,17 @@ class Ways:
     def untracked(self, step: int) -> None:
         """The package's step without its tracker."""
         with without_tracker(self.of):
-            self.of._loss(step, with_gradient=True)
+            self.of.loss(step, with_gradient=True)
 
     def tracked(self, step: int) -> None:
         """The package's step."""
-        self.of._loss(step, with_gradient=True)
+        self.of.loss(step, with_gradient=True)
         # as a checkpoint would, seldom; the copy of a step's rows is small beside the step
         self.of.tracker.take()
 
     def snapshots(self, step: int) -> None:
         """The package's snapshot."""
-        self.of._snapshot(step)
+        self.of.snapshot(step)
         self.of.snapshots.clear()
 
     def loops(self, step: int) -> None:
@@ -113,7 +114,7 @@ def library_attention() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_tracker(of: training._Session) -> Iterator[None]:
+def without_tracker(of: training.Session) -> Iterator[None]:
     """Watch nothing, keep nothing."""
     tracker = of.tracker
 
@@ -148,7 +149,7 @@ def compare_ways(config: RunConfig, repetitions: int) -> dict[str, Any]:
             for name in ("plain", "untracked", "tracked", "snapshots", "loops"):
                 spent = {name: seconds(getattr(ways, name), repetition)}
                 if name != "snapshots":  # which leaves no gradient
-                    spent["optimisers"] = seconds(of._update)
+                    spent["optimisers"] = seconds(of.update)
                 if repetition:
                     for what, value in spent.items():
                         found[what].append(value)
@@ -199,7 +200,7 @@ def grow(config: RunConfig, repetitions: int) -> list[dict[str, Any]]:
             for repetition in range(repetitions + 1):
                 for times, way in ((untracked, ways.untracked), (tracked, ways.tracked)):
                     spent = seconds(way, repetition)
-                    of._update()
+                    of.update()
                     if repetition:
                         times.append(spent)
         rows.append({"axis": axis, "value": value, "untracked": untracked, "tracked": tracked})
@@ -217,9 +218,9 @@ def peak_memory(config: RunConfig) -> float:
 def _measure_memory(config: RunConfig) -> None:
     with session(config) as of:
         for step in range(3):
-            of._loss(step, with_gradient=True)
-            of._update()
-        of._snapshot(3)
+            of.loss(step, with_gradient=True)
+            of.update()
+        of.snapshot(3)
     # kilobytes on Linux, bytes on macOS
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
@@ -250,7 +251,7 @@ def main() -> None:
     ways = compare_ways(config, chosen.repetitions)
     result = {
         "preset": chosen.preset,
-        "machine": training.describe_device(torch.device("cpu")),
+        "machine": describe_device(torch.device("cpu")),
         "versions": {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]},
         "repetitions": chosen.repetitions,
         "tokens_per_step": config.tokens_per_step,

@@ -1,4 +1,4 @@
-"""The command line: ``civilwar train | list | record | sweep | book | reproduce``."""
+"""The command line: ``civilwar train | list | compare | record | sweep | book | reproduce``."""
 
 import argparse
 import subprocess
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from civilwar.errors import CorpusWarning, RunError, one_line
+from civilwar.errors import CorpusWarning, RunError, Terminated, one_line
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
 from civilwar.runs.listing import list_folders
+from civilwar.runs.reader import open_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.command(options) or 0)
         except KeyboardInterrupt as stop:
             _say(str(stop) or "interrupted; the same command does what is left.")
-            return 130
+            # as shells count signals: SIGTERM is 15, Ctrl-C 2
+            return 143 if isinstance(stop, Terminated) else 130
         except ModuleNotFoundError as error:
             _say(f"the package {error.name} is not installed: `pip install 'civilwar[book,corpus]'` has all there is.")
         except subprocess.CalledProcessError as error:
@@ -68,10 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--corpus", default=DEFAULT_CORPUS, help="docstrings, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]")
     train.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
+    train.add_argument(
+        "--accept-another-machine",
+        action="store_true",
+        help="go on with a run that another device or version of torch began",
+    )
     train.set_defaults(command=_train)
 
     runs = commands.add_parser("list", help="list runs")
     runs.set_defaults(command=_list)
+
+    compare = commands.add_parser("compare", help="how far the numbers of two runs differ, measure by measure")
+    compare.add_argument("one")
+    compare.add_argument("other")
+    compare.set_defaults(command=_compare)
 
     record = commands.add_parser("record", help="copy a complete run without its weights to data/")
     record.add_argument("name")
@@ -108,7 +120,7 @@ def _train(options: argparse.Namespace) -> None:
     from civilwar.training.loop import train
 
     config = make_config(options.preset, options.variant, options.seed, options.corpus)
-    run = train(config, options.name, options.device)
+    run = train(config, options.name, options.device, accept_another_machine=options.accept_another_machine)
     print(f"{run.name}: {run.manifest['status']}, {run.path}")
 
 
@@ -119,6 +131,12 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{one_line(found.path.name)}\t{one_line(found.status)}\t{one_line(found.problem or str(found.path))}")
         damaged += found.status == "unreadable"
     return int(damaged > 0)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from civilwar.analysis.compare import as_text, compare
+
+    print(as_text(compare(open_run(options.one), open_run(options.other))))
 
 
 def _record(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ class RunBusy(RunError):
 
 
 class RunMismatch(RunError):
-    """The folder holds a run of another configuration."""
+    """The folder holds a run of another configuration, of another text, or from another machine."""
 
 
 class RunDamaged(RunError):
@@ -23,6 +23,10 @@ class RunDamaged(RunError):
 
 class RunNotWritten(RunError):
     """The disk refused a file of the run; what was written before is whole."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM)."""
 
 
 class SchemaMismatch(RunError):

@@ -133,6 +133,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Checksum of plain JSON content, hexadecimal, however it is indented."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(target: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as sorted, indented JSON, atomically. NaN is refused: undefined values are null."""
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from civilwar import paths
+from civilwar.corpus import identity
 from civilwar.corpus.cache import open_entry
 from civilwar.corpus.sources import CorpusError, Document, read_documents, skipped_files
 from civilwar.corpus.tokenizer import (
@@ -238,7 +239,7 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
     """
     cache = paths.cache() if cache is None else cache
     documents = read_documents(source, cache)
-    checksum = _checksum(documents)
+    checksum = identity.checksum(documents)
     splits = _split(source, documents)
 
     def build(folder: Path) -> None:
@@ -272,15 +273,6 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
         skipped=tuple(skipped_files(source)),
         separator_ids=np.array([is_separator(text) for text in decode_each(tokenizer)]),
     )
-
-
-def _checksum(documents: Sequence[Document]) -> str:
-    digest = hashlib.sha256()
-    for document in documents:
-        for part in (document.module.encode(), document.text.encode()):
-            digest.update(len(part).to_bytes(8, "big"))  # or moving a boundary would not show
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _encode(tokenizer: Tokenizer, documents: Sequence[Document]) -> Tokens:

@@ -33,7 +33,8 @@ def payload_of_run(run: Run) -> Payload:
         n_kv_heads=model.n_kv_heads,
         d_head=model.d_head,
         context=model.context,
-        last_step=run.config.train.steps,
+        # a run that stopped, or diverged, is shown as far as it came
+        last_step=run.last_step,
         default=DEFAULT,
         measures=_measures(run, scores),
         gain=_gain(run),
@@ -109,7 +110,7 @@ def _isotropic(run: Run) -> tuple[Steps, dict[str, np.ndarray]]:
     Every fourth snapshot, since the gain moves slowly and each takes a second for a deep model.
     """
     gains = run.array("gain")
-    snapshots = run.config.snapshot_steps()
+    snapshots = run.snapshots
     steps = sorted({*snapshots[::4], snapshots[-1]})
     k_gain = gains["k_gain"][rows_of(gains["step"], steps)].astype(float)
     scores = {measure: np.full(k_gain.shape[:2], np.nan) for measure in rank.MEASURES}

@@ -141,6 +141,11 @@ class StepTracker:
         )
         self._passes, self._separator = [], []
 
+    def finite(self) -> bool:
+        """Whether the loss and all mean key norms of the step closed last are numbers. Waits for the device."""
+        row = self._steps[-1]
+        return bool(torch.isfinite(row.loss["loss"]) & torch.isfinite(row.kv_heads["norm_mean"]).all())
+
     def take(self) -> Records:
         """Hand over the rows since the last call, as tables on the host."""
         if not self._steps:

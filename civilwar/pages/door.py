@@ -8,6 +8,7 @@ from inspect import signature
 
 from IPython import get_ipython
 
+from civilwar.corpus.identity import check_same_text, checksum_here
 from civilwar.errors import RunError
 from civilwar.pages.parameters import unknown_parameters
 from civilwar.plots.style import use_style
@@ -38,7 +39,7 @@ def open_phase(
         device: used only for training: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises ConfigError for a wrong value, naming the valid ones, and for a parameter of papermill's that the notebook does
-    not have; RunMismatch where the run of that name is another one.
+    not have; RunMismatch where the run of that name is another one, or a file of its corpus was edited since.
     """
     use_style()
     _refuse_unknown_parameters()
@@ -52,6 +53,9 @@ def open_phase(
         found = Run(path)
         check_same_config(found.config, config, path)
         if found.complete:
+            if corpus.startswith("path:"):
+                # a file may have been edited since; packages and data sets are known by what was recorded
+                check_same_text(config.corpus, found.text_checksum, checksum_here(config.corpus), path)
             return found
     # torch is loaded only where there is something to train
     from civilwar.training.loop import train

@@ -7,6 +7,7 @@ trained. Learning rates and weight decay are the same in every preset because th
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -368,6 +369,9 @@ def make_config(
 ) -> RunConfig:
     """The configuration of a preset with a variant's fields changed.
 
+    ``path:`` followed by a relative path means the one from here, so it is written out in the configuration: in another
+    folder it would be another text.
+
     Raises ConfigError naming the valid values when a name is unknown.
     """
     _require(isinstance(preset, str) and preset in PRESETS, "preset", preset, "one of " + ", ".join(PRESETS))
@@ -377,4 +381,14 @@ def make_config(
     model_fields = {f.name for f in dataclasses.fields(ModelConfig)}
     model = dataclasses.replace(model, **{k: v for k, v in changes.items() if k in model_fields})
     train = dataclasses.replace(train, **{k: v for k, v in changes.items() if k not in model_fields})
-    return RunConfig(preset=preset, variant=variant, seed=seed, corpus=corpus, model=model, train=train, probe=probe)
+    return RunConfig(
+        preset=preset, variant=variant, seed=seed, corpus=_located(corpus), model=model, train=train, probe=probe
+    )
+
+
+def _located(corpus: str) -> str:
+    """The corpus with a path from the root where it is one; anything else, wrong values too, as it is."""
+    kind, _, written = corpus.partition(":") if isinstance(corpus, str) else ("", "", "")
+    if kind != "path" or not written.strip():
+        return corpus
+    return f"path:{os.path.abspath(os.path.expanduser(written))}"

@@ -20,10 +20,13 @@ from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import read_json, sha256
 from civilwar.recipe.config import ConfigError, RunConfig
 from civilwar.runs import conform
-from civilwar.runs.manifest import MANIFEST, read_manifest
-from civilwar.runs.records import REMEDY, Records, read_arrays, read_parts, read_table
+from civilwar.runs.manifest import MANIFEST, read_manifest, sittings
+from civilwar.runs.parts import PARTS, read_parts
+from civilwar.runs.records import REMEDY, Records, read_arrays, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 
+#: How often a reader looks again where parts changed under its eyes.
+ATTEMPTS = 5
 _NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]*")
 #: Characters of a run's name. File systems take 255 bytes, of which names of temporary files need some.
 LONGEST_NAME = 200
@@ -49,7 +52,10 @@ class Run:
                 f"{path / MANIFEST} was written by another version of civilwar ({error}). Read it with that version "
                 f"(commit {self.manifest.get('commit')}), or train the run again under a new name."
             ) from error
+        if self.complete and not isinstance(self.manifest["files"], dict):
+            raise RunDamaged(f"{path / MANIFEST} lists no files. {REMEDY}")
         self._cache: dict[str, Any] = {}
+        self._parts: Records | None = None
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {self.manifest.get('status')}, config {self.config.hash})"
@@ -62,12 +68,29 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether training reached its last step."""
-        return bool(self.manifest.get("status") == "complete")
+        return bool(self.manifest["status"] == "complete")
+
+    @property
+    def text_checksum(self) -> str | None:
+        """Checksum of the text it was trained on; None for a run that is not known by it."""
+        checksum = self.manifest.get("corpus", {}).get("checksum")
+        return str(checksum) if checksum is not None else None
+
+    @property
+    def sittings(self) -> list[dict[str, Any]]:
+        """The processes that trained it, in time order (`civilwar.runs.manifest.sittings`)."""
+        return sittings(self.manifest)
 
     @property
     def last_step(self) -> int:
         """The last step that was recorded."""
         return int(self.table("train")["step"].max())
+
+    @property
+    def snapshots(self) -> list[int]:
+        """Steps at which the probe was measured so far."""
+        last = self.last_step
+        return [step for step in self.config.snapshot_steps() if step <= last]
 
     def table(self, name: str) -> pd.DataFrame:
         """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far.
@@ -95,30 +118,58 @@ class Run:
         self._verify(PROBE)
         return read_json(self.path / PROBE)
 
-    def verify(self) -> None:
-        """Raise RunDamaged unless every file in the manifest, bar the weights, fits its checksum."""
+    def weights_file(self) -> Path:
+        """The trained weights, a safetensors file, checked. Raises RunError where the run has none, or RunDamaged."""
+        if not self.complete or WEIGHTS not in self.manifest["files"]:
+            why = "only its tables were kept" if self.complete else "it is not complete"
+            raise RunError(f"run {self.name} has no weights: {why}. Train it (again) to have them.")
+        self._verify(WEIGHTS)
+        return self.path / WEIGHTS
+
+    def verify(self, weights: bool = False) -> None:
+        """Raise RunDamaged unless every file in the manifest fits its checksum; the weights only where asked for."""
         for relative in self.manifest.get("files", {}):
-            if relative != WEIGHTS:
+            if weights or relative != WEIGHTS:
                 self._verify(relative)
 
     def _read(self, relative: str, from_parts: Any, read: Any) -> Any:
         if relative not in self._cache:
-            if self.complete and relative in self.manifest["files"]:
+            parts = None if self.complete else self._read_parts()
+            if parts is not None:
+                self._cache[relative] = from_parts(parts)
+            elif relative in self.manifest["files"]:
                 self._verify(relative)
                 self._cache[relative] = read(self.path / relative)
-            elif self.complete:
+            else:
                 left_out = self.manifest.get("left_out", {}).get(Path(relative).stem)
                 why = f"it was recorded without ({left_out})" if left_out else "it was trained by an earlier version"
                 raise RunError(f"run {self.name} has no {relative}: {why}. Train it again to have it.")
-            else:
-                self._cache[relative] = from_parts(self._parts)
         if self._cache[relative] is None:
             raise RunError(f"run {self.name} has no {relative} yet: it stopped before its first checkpoint. Resume it.")
         return self._cache[relative]
 
-    @cached_property
-    def _parts(self) -> Records:
-        return read_parts(self.path)
+    def _read_parts(self) -> Records | None:
+        """What an unfinished run has recorded so far; None where its writer has finished it meanwhile."""
+        for attempt in range(ATTEMPTS):
+            before = self._part_names()
+            try:
+                self._parts = self._parts or read_parts(self.path)
+            except (RunDamaged, FileNotFoundError):
+                self.manifest = read_manifest(self.path)
+                # the writer may have put parts there, or taken some away, in between: then it is no damage
+                if not self.complete and (attempt == ATTEMPTS - 1 or self._part_names() == before):
+                    raise
+            else:
+                self.manifest = read_manifest(self.path)
+                if not self.complete:
+                    return self._parts
+            if self.complete:
+                return None
+        return None
+
+    def _part_names(self) -> list[str]:
+        folder = self.path / PARTS
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
     def _verify(self, relative: str) -> None:
         expected = self.manifest.get("files", {}).get(relative)

@@ -9,11 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from civilwar.errors import RunDamaged
-from civilwar.files import read_json, sha256
 from civilwar.runs import conform
 
-#: In the folder of each part of an unfinished run: its files' checksums.
-PART_SUMS = "checksums.json"
 REMEDY = "Restore it from a copy, or remove the run's folder and train it again."
 
 
@@ -97,16 +94,3 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise RunDamaged(f"{file} is not a whole safetensors file ({error}). {REMEDY}") from error
-
-
-def read_parts(run: Path) -> Records:
-    """What an unfinished run has recorded so far. Raises RunDamaged where a file differs from the checksum beside it."""
-    folders = sorted((run / "parts").glob("[0-9]*"))
-    for folder in folders:
-        # parts written before there were checksums have none
-        sums = read_json(folder / PART_SUMS) if (folder / PART_SUMS).is_file() else {}
-        for relative, expected in sums.items():
-            file = folder / relative
-            if not file.is_file() or sha256(file) != expected:
-                raise RunDamaged(f"{file} is missing, was cut short or altered: see {PART_SUMS} there. {REMEDY}")
-    return Records.concatenate([Records.read(folder) for folder in folders])

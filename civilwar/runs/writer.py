@@ -1,19 +1,23 @@
 """The one process that may write a run: lock, manifest, parts, and the joining of parts at the end."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
-from civilwar.errors import RunBusy
-from civilwar.files import atomic_path, remove, sha256, write_json
+from civilwar.errors import RunBusy, RunNotWritten
+from civilwar.files import atomic_path, remove, sha256
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
+from civilwar.runs.parts import PARTS, check_steps, discard_parts_after, read_parts, write_part
 from civilwar.runs.reader import Run, check_name, check_same_config
-from civilwar.runs.records import PART_SUMS, Records, read_parts
+from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
+
+#: Folders that only an unfinished run needs.
+SCAFFOLDING = (PARTS, "checkpoints")
 
 
 class RunWriter:
@@ -22,15 +26,20 @@ class RunWriter:
     def __init__(self, path: Path, config: RunConfig) -> None:
         check_name(path.name)
         self.path, self.config = path, config
-        path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
 
     def __enter__(self) -> "RunWriter":
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise RunBusy(
                 f"{self.path} is being written by another process. Wait for it, or use another name."
+            ) from error
+        except OSError as error:
+            raise RunNotWritten(
+                f"{self.path} cannot be written ({error.strerror or error}). Mend the disk or its permissions, or move "
+                "the runs with the environment variable CIVILWAR_RUNS."
             ) from error
         try:
             if (self.path / MANIFEST).is_file():
@@ -56,21 +65,22 @@ class RunWriter:
 
     def write_part(self, step: int, records: Records) -> None:
         """Rows up to and including ``step``, in a folder of their own."""
-        with atomic_path(self.path / "parts" / f"{step:06d}") as temporary:
-            records.write(temporary)
-            files = sorted(file for file in temporary.rglob("*") if file.is_file())
-            write_json(temporary / PART_SUMS, {file.relative_to(temporary).as_posix(): sha256(file) for file in files})
+        write_part(self.path, step, records)
 
     def discard_parts_after(self, step: int) -> None:
         """Forget parts that no checkpoint covers; a resumed run computes them again."""
-        for folder in (self.path / "parts").glob("[0-9]*"):
-            if int(folder.name) > step:
-                shutil.rmtree(folder)
+        discard_parts_after(self.path, step)
 
     def finish(self, **changes: Any) -> Run:
-        """Join the parts into the final tables, list every file's checksum, and mark the run complete."""
+        """Join the parts into the final tables, list every file's checksum, and mark the run complete.
+
+        Raises RunDamaged unless the parts are whole and every step of the run stands in them exactly once.
+        """
+        records = read_parts(self.path)
+        steps = records.tables["train"]["step"].to_numpy() if "train" in records.tables else np.empty(0, np.int32)
+        check_steps(steps, self.config.train.steps, self.path / PARTS)
         with atomic_path(self.path / ".joined") as temporary:
-            read_parts(self.path).write(temporary)
+            records.write(temporary)
         for name in ("tables", "arrays"):
             remove(self.path / name)
             os.replace(self.path / ".joined" / name, self.path / name)
@@ -85,5 +95,5 @@ class RunWriter:
 
     def remove_scaffolding(self) -> None:
         """Throw away what only an unfinished run needs."""
-        for name in ("parts", "checkpoints"):
+        for name in SCAFFOLDING:
             remove(self.path / name)

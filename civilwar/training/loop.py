@@ -1,17 +1,9 @@
-"""The training loop: every head tracked at every step, checkpoints that a killed run resumes from, bit for bit.
-
-No other file of the package imports this one but the command line and the notebooks' door (`civilwar.cli`,
-`civilwar.pages.door`).
-"""
+"""The training loop: every head tracked at every step, and a killed run resumes from its checkpoint, bit for bit."""
 
 import contextlib
-import json
 import math
-import platform
-import subprocess
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +13,34 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from civilwar import paths
-from civilwar.analysis import taxonomy
 from civilwar.corpus.corpus import Batches, Corpus, load_corpus
-from civilwar.errors import RunDamaged, RunError, RunNotWritten
-from civilwar.files import atomic_path, read_json, sha256, write_json
-from civilwar.measure import experiments
-from civilwar.measure.content import head_content
+from civilwar.corpus.identity import check_same_text, checksum_here
+from civilwar.errors import RunMismatch, RunNotWritten
+from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
 from civilwar.measure.tracker import StepTracker
 from civilwar.model.decoder import Decoder
 from civilwar.model.loss import total_next_token_loss
 from civilwar.model.optim import make_optimizers
 from civilwar.recipe.config import RunConfig
-from civilwar.runs.manifest import MANIFEST, read_manifest
-from civilwar.runs.reader import Run, check_name
+from civilwar.runs.manifest import MANIFEST, PROVENANCE
+from civilwar.runs.parts import check_parts, part_sums, up_to
+from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
-from civilwar.runs.writer import RunWriter
+from civilwar.runs.writer import SCAFFOLDING, RunWriter
+from civilwar.training import machine
 from civilwar.training.allocator import keep_freed_memory
+from civilwar.training.checkpoints import Checkpoints
+from civilwar.training.divergence import diverged, first_bad_step
+from civilwar.training.ending import check_enough_text, experiment
+from civilwar.training.machine import choose_device
+from civilwar.training.signals import sigterm_interrupts, uninterrupted
 
 CHECKPOINT_EVERY = 64
 #: A step's texts pass through the model in groups of about so many tokens, whose gradients add up. More would not be
 #: faster on a CPU, and would take more memory anywhere.
 TOKENS_PER_PASS = 2048
-#: A checkout counts as clean when these do not differ from its commit.
-TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
-PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
-
-
-class DeviceError(ValueError):
-    """The device asked for is unknown or not there."""
-
-
-class TrainingDiverged(RunError):
-    """The loss is no longer a number."""
-
-
-def choose_device(wanted: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU. Raises DeviceError naming what this machine has."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available.get(wanted.partition(":")[0], False):
-        there = ", ".join(name for name, there in available.items() if there)
-        raise DeviceError(f"device = {wanted!r}: expected auto or one that this machine has ({there}).")
-    return torch.device(wanted)
 
 
 def train(
@@ -74,8 +49,11 @@ def train(
     device: str = "auto",
     checkpoint_every: int = CHECKPOINT_EVERY,
     progress: bool = True,
+    accept_another_machine: bool = False,
 ) -> Run:
-    """Train a run, or finish one that was interrupted; a complete one is opened as it is.
+    """Train a run, or finish one that was interrupted; a complete one is opened as it is, once its files were verified.
+
+    Ctrl-C and SIGTERM leave a checkpoint, so that at most the step in hand is lost.
 
     Args:
         config: what to train.
@@ -83,25 +61,33 @@ def train(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         checkpoint_every: steps between checkpoints. Changes nothing that is recorded.
         progress: show a progress bar with loss, tokens per second and time left.
+        accept_another_machine: go on with a run that another device or version of torch began. Its numbers are then those of
+            neither alone; the manifest says which sitting did which steps.
 
-    Raises RunBusy, RunMismatch, RunDamaged or RunNotWritten (`civilwar.errors`), CorpusError, CacheDamaged, DeviceError, or
-    TrainingDiverged.
+    Raises RunBusy, RunMismatch (another configuration, text or machine), RunDamaged or RunNotWritten (`civilwar.errors`),
+    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged (`civilwar.training.divergence`).
     """
     chosen = choose_device(device)
     keep_freed_memory()
     path = paths.runs() / check_name(name or config.default_name)
+    # one that needs no more writing may lie on a disk that lets nobody write
+    if not any((path / name).exists() for name in SCAFFOLDING) and (done := _complete(path, config)) is not None:
+        return done
     with RunWriter(path, config) as writer:
-        if (path / MANIFEST).is_file() and Run(path).complete:
+        if (done := _complete(path, config)) is not None:
             # left where a kill came between the last line of the manifest and the end
             writer.remove_scaffolding()
-            return Run(path)
+            return done
         corpus = load_corpus(config.corpus, config.model.vocab_size)
-        session = _Session(writer, config, corpus, chosen, checkpoint_every)
+        if (path / MANIFEST).is_file():
+            check_same_text(config.corpus, Run(path).text_checksum, corpus.checksum, path)
+        session = Session(writer, config, corpus, chosen, checkpoint_every, accept_another_machine)
         try:
-            return session.run(progress)
-        except KeyboardInterrupt:
+            with sigterm_interrupts():
+                return session.run(progress)
+        except KeyboardInterrupt as stop:
             # what a terminal or a notebook then shows is this sentence
-            raise KeyboardInterrupt(
+            raise type(stop)(
                 f"{path.name} was interrupted; the same command or cell goes on {session.saved()}."
             ) from None
         except (OSError, SafetensorError) as error:
@@ -111,19 +97,51 @@ def train(
             ) from error
 
 
-class _Session:
-    """One process's work on one run."""
+def _complete(path: Path, config: RunConfig) -> Run | None:
+    """The run, verified, if it is complete. Raises RunMismatch where it is of another configuration or text."""
+    if not (path / MANIFEST).is_file():
+        return None
+    run = Run(path)
+    check_same_config(run.config, config, path)
+    if not run.complete:
+        return None
+    check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), path)
+    run.verify(weights=True)
+    return run
+
+
+class Session:
+    """One process's work on one run: the model, what trains it, and what watches it.
+
+    Args:
+        writer: of the run's folder.
+        config: what to train.
+        corpus: its text.
+        device: where to compute.
+        checkpoint_every: steps between checkpoints.
+        accept_another_machine: whether the sittings of a run may differ in device or torch.
+
+    Raises CorpusError where the corpus is too small for the run.
+    """
 
     def __init__(
-        self, writer: RunWriter, config: RunConfig, corpus: Corpus, device: torch.device, checkpoint_every: int
+        self,
+        writer: RunWriter,
+        config: RunConfig,
+        corpus: Corpus,
+        device: torch.device,
+        checkpoint_every: int,
+        accept_another_machine: bool = False,
     ) -> None:
         self.writer, self.config, self.corpus, self.device = writer, config, corpus, device
-        self.checkpoint_every = checkpoint_every
+        self.checkpoints = Checkpoints(writer.path, config.hash)
+        self.checkpoint_every, self.accept_another_machine = checkpoint_every, accept_another_machine
+        #: Updates made so far, those of earlier sittings included: the model's state is that of this step.
+        self.n_updates = 0
         self.batches: Batches = corpus.training_batches(
             config.seed, config.train.batch_size, config.model.context, config.train.steps
         )
-        # asked for at the end only, and a pity to learn of there
-        corpus.validation_texts(max(config.probe.experiment_texts, config.probe.content_texts), config.model.context)
+        check_enough_text(corpus, config)
         model = Decoder(config.model, config.seed)
         if config.train.precision == "bf16-pure":
             model = model.to(torch.bfloat16)
@@ -142,6 +160,7 @@ class _Session:
             config,
             device,
         )
+        self.machine = machine.facts(device)
         self.tracker = StepTracker(self.model, separator_ids.to(device))
         self.prober = Prober(self.model, config, self.texts)
         self.snapshots: list[Records] = []
@@ -154,37 +173,46 @@ class _Session:
         )
 
     def run(self, progress: bool) -> Run:
-        config, path = self.config, self.writer.path
-        first = self._resume()
+        """Do the steps that are left, then the experiments, and finish the run."""
+        self.n_updates = first = self._resume()
         self._describe(first)
-        last = config.train.steps
+        try:
+            self._steps(first, progress)
+        except KeyboardInterrupt:
+            self._keep()
+            raise
+        return self._finish()
+
+    def _steps(self, first: int, progress: bool) -> None:
+        """Every step from ``first`` to the end."""
+        config, last = self.config, self.config.train.steps
         snapshots = set(config.snapshot_steps())
         bar = tqdm(
             total=config.n_tokens,
             initial=min(first, last) * config.tokens_per_step,
             unit="tok",
             unit_scale=True,
-            desc=path.name,
+            desc=self.writer.path.name,
             disable=not progress,
         )
         begun, before = time.perf_counter(), self.seconds["wall"]
         with bar:
             for step in range(first, last + 1):
                 if step in snapshots:
-                    self._snapshot(step)
-                loss = self._loss(step, with_gradient=step < last)
+                    self.snapshot(step)
+                loss = self.loss(step, with_gradient=step < last)
                 if step < last:
-                    self._update()
+                    self.update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
-                        bar.set_postfix(step=step, loss=f"{self._finite(loss, step):.3f}")
+                        self._check(loss, step)
+                        bar.set_postfix(step=step, loss=f"{float(loss):.3f}")
                 self.seconds["wall"] = before + time.perf_counter() - begun
                 if step == last or (step + 1) % self.checkpoint_every == 0:
-                    self._finite(loss, step)
-                    self._checkpoint(step)
-        return self._finish()
+                    self._check(loss, step)
+                    self.checkpoint(step)
 
-    def _loss(self, step: int, with_gradient: bool) -> torch.Tensor:
+    def loss(self, step: int, with_gradient: bool) -> torch.Tensor:
         """Mean loss of the step's batch, every head tracked; its gradient is left on the parameters where asked for."""
         inputs, targets = (part.to(self.device) for part in self.batches.batch(step))
         texts = max(1, TOKENS_PER_PASS // inputs.shape[1])
@@ -201,25 +229,17 @@ class _Session:
         self.tracker.close_step(step, loss)
         return loss
 
-    def _update(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=False)
+    def update(self) -> None:
+        """One step of every optimiser on the gradients that are there, which are zero afterwards."""
+        # a checkpoint can be taken before it or after it, not amid it
+        with uninterrupted():
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=False)
+            self.n_updates += 1
 
-    def _finite(self, loss: torch.Tensor, step: int) -> float:
-        value = float(loss)
-        if not math.isfinite(value):
-            # the rows that show how it came about; a resumed run makes them again
-            self._write_rows(step)
-            self.writer.write_manifest(status="diverged")
-            raise TrainingDiverged(
-                f"the loss is {value} at step {step} of {self.writer.path.name}. Its tables up to there are kept in "
-                f"{self.writer.path}, and the state {self.saved()}; lower the learning rate or change the precision, and "
-                "train under another name."
-            )
-        return value
-
-    def _snapshot(self, step: int) -> None:
+    def snapshot(self, step: int) -> None:
+        """Measure every head on the probe; ``step`` updates were made so far."""
         begun = time.perf_counter()
         self.snapshots.append(self.prober.measure(step, self.autocast()))
         self.seconds["snapshots"] += time.perf_counter() - begun
@@ -228,74 +248,102 @@ class _Session:
 
     def saved(self) -> str:
         """Where the newest checkpoint stands, in words."""
-        steps = [int(folder.name) for folder in (self.writer.path / "checkpoints").glob("[0-9]*")]
+        steps = self.checkpoints.steps()
         return (
-            f"from the checkpoint of step {max(steps)}" if steps else "from the start, since there is no checkpoint yet"
+            f"from the checkpoint of step {steps[-1]}" if steps else "from the start, since there is no checkpoint yet"
         )
 
-    def _checkpoint(self, step: int) -> None:
-        """Rows first, then the state they belong to: a checkpoint never promises rows that are not there."""
-        self._write_rows(step)
-        folder = self.writer.path / "checkpoints"
-        with atomic_path(folder / f"{step:06d}") as temporary:
-            temporary.mkdir()
-            state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
-            _save(state, temporary / "state.pt")
-            sidecar = {
-                "step": step,
-                "config_hash": self.config.hash,
-                "sha256": sha256(temporary / "state.pt"),
-                "seconds": self.seconds,
-            }
-            (temporary / "checkpoint.json").write_text(json.dumps(sidecar), encoding="utf-8")
-        # keep one spare, so that a checkpoint damaged on disk does not cost the run
-        for old in sorted(folder.glob("[0-9]*"))[:-2]:
-            for file in old.iterdir():
-                file.unlink()
-            old.rmdir()
+    def checkpoint(self, step: int) -> None:
+        """Rows first, then the state they belong to: a checkpoint never promises rows that are not there.
 
-    def _write_rows(self, step: int) -> None:
-        self.writer.write_part(step, Records.concatenate([self.tracker.take(), *self.snapshots]))
+        Raises TrainingDiverged, with the rows written and no state, where a row shows that the model is none any more.
+        """
+        with uninterrupted():
+            self.writer.write_part(step, self._take_rows(step))
+            state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
+            self.checkpoints.save(
+                step,
+                state,
+                seconds=self.seconds,
+                corpus_checksum=self.corpus.checksum,
+                parts=part_sums(self.writer.path),
+            )
+
+    def _keep(self) -> None:
+        """Take a checkpoint of the updates that an interrupted sitting made: only the step it was in is lost."""
+        # the state after n updates and the rows of the steps before it
+        step = self.n_updates - 1
+        if step > max(self.checkpoints.steps(), default=-1):
+            with contextlib.suppress(OSError, SafetensorError):
+                self.checkpoint(step)
+
+    def _check(self, loss: torch.Tensor, step: int) -> None:
+        """Raise TrainingDiverged where the step's loss, or a key norm, is no number."""
+        if not (math.isfinite(float(loss)) and self.tracker.finite()):
+            self._take_rows(step, (step, float(loss)))
+
+    def _take_rows(self, step: int, known: tuple[int, float] | None = None) -> Records:
+        """Rows since the last checkpoint, up to ``step``.
+
+        Raises TrainingDiverged, naming the first bad step, where a row is no number; a bad step that is ``known``, with its
+        loss, where no row is.
+        """
+        rows = up_to(Records.concatenate([self.tracker.take(), *self.snapshots]), step)
         self.snapshots = []
+        first = first_bad_step(rows)
+        if first is not None:
+            known = first, float(rows.tables["train"].set_index("step")["loss"][first])
+        if known is None:
+            return rows
+        # the rows that show how it came about; a resumed run makes them again
+        self.writer.write_part(step, rows)
+        self.writer.write_manifest(status="diverged")
+        raise diverged(self.writer.path, *known, step, self.checkpoints.steps())
 
     def _resume(self) -> int:
-        """Load the newest checkpoint. Returns the first step still to do."""
-        found = sorted((self.writer.path / "checkpoints").glob("[0-9]*"))
-        if not found:
+        """Load the newest checkpoint. Returns the first step still to do. Raises RunMismatch or RunDamaged."""
+        newest = self.checkpoints.load_newest(self.device)
+        if newest is None:
             self.writer.discard_parts_after(-1)
             return 0
-        newest = found[-1]
-        state_file = newest / "state.pt"
-        spare = f"to go on from step {int(found[-2].name)}" if len(found) > 1 else "to start again"
-        try:
-            sidecar = read_json(newest / "checkpoint.json")
-            good = sha256(state_file) == sidecar["sha256"] and sidecar["config_hash"] == self.config.hash
-        except (RunDamaged, OSError, KeyError) as error:
-            raise RunDamaged(f"checkpoint {newest} is damaged ({error}). Remove that folder {spare}.") from error
-        if not good:
-            raise RunDamaged(f"checkpoint {newest} is damaged: its checksum does not fit. Remove that folder {spare}.")
-        state = torch.load(state_file, map_location=self.device, weights_only=True)
+        state, facts = newest
+        # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
+        first = int(facts["step"]) + 1
+        check_same_text(self.config.corpus, facts["corpus_checksum"], self.corpus.checksum, self.writer.path)
+        self._check_machine(first)
+        self.writer.discard_parts_after(first - 1)
+        check_parts(self.writer.path, facts["parts"])
         self.model.load_state_dict(state["model"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
-        self.seconds |= sidecar["seconds"]
-        step = int(sidecar["step"])
-        self.writer.discard_parts_after(step)
-        # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
-        return step + 1
+        self.seconds |= facts["seconds"]
+        return first
+
+    def _check_machine(self, first: int) -> None:
+        """Raise RunMismatch where the sitting that made the steps before ``first`` had another device or torch."""
+        # a sitting that was killed before its first checkpoint made none of them
+        before = [sitting for sitting in Run(self.writer.path).sittings if sitting["from_step"] < first]
+        changed = machine.differences(before[-1], self.machine) if before else []
+        if changed and not self.accept_another_machine:
+            raise RunMismatch(
+                f"{self.writer.path} was begun on another machine ({'; '.join(changed)}), whose numbers differ in their "
+                "last digits. Go on there, train under another name, or take both in one run with "
+                "--accept-another-machine (accept_another_machine=True)."
+            )
 
     # ------------------------------------------------------------ manifest
 
     def _describe(self, first: int) -> None:
-        commit, dirty = _git_state()
+        sitting = {"from_step": first, "started": datetime.now(UTC).isoformat(timespec="seconds")} | self.machine
+        # a run that starts again from the beginning keeps nothing of what was before
+        sittings = [*Run(self.writer.path).sittings, sitting] if first else [sitting]
         write_json(self.writer.path / PROBE, self._probe_description())
         self.writer.write_manifest(
             status="running",
-            commit=commit,
-            dirty=dirty,
-            versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            sittings=sittings,
+            # of the first that is known, for readers who want one
+            **{name: next((known[name] for known in sittings if name in known), None) for name in PROVENANCE},
             corpus=self.corpus.facts(),
-            device=describe_device(self.device),
             dtype_policy={
                 "parameters": str(next(self.model.parameters()).dtype).removeprefix("torch."),
                 "compute": "float32" if self.config.train.precision == "float32" else "bfloat16",
@@ -303,13 +351,8 @@ class _Session:
                 "metrics": "float32",
             },
             n_parameters=self.config.model.n_parameters,
-            resumed_at=([*self._earlier("resumed_at"), first] if first else []),
-            started=self._earlier("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+            resumed_at=[later["from_step"] for later in sittings[1:]],
         )
-
-    def _earlier(self, key: str) -> Any:
-        there = (self.writer.path / MANIFEST).is_file()
-        return read_manifest(self.writer.path).get(key, []) if there else []
 
     def _probe_description(self) -> dict[str, Any]:
         texts = {}
@@ -324,29 +367,18 @@ class _Session:
         return texts | {"uniform_attention": self.texts.uniform_baselines()}
 
     def _experiment(self) -> None:
-        """Ask the trained model what only its weights can tell; in a part of its own, made anew by a resumed run."""
         begun = time.perf_counter()
-        config = self.config
-        self.model.eval()
-        bench = experiments.Bench(
+        found = experiment(
+            Run(self.writer.path),
             self.model,
-            config,
-            self.corpus.validation_texts(config.probe.experiment_texts, config.model.context).to(self.device),
-            # the batch after the last update: training text that was not trained on
-            self.batches.batch(config.train.steps)[0].to(self.device),
-            self.texts.repeated,
-            self.texts.separator_ids,
+            self.corpus,
+            self.batches,
+            self.texts,
+            self.prober,
             self.autocast(),
         )
-        kinds = taxonomy.heads_by_kind(taxonomy.labels(Run(self.writer.path), config.train.steps, draws=0))
-        tables = {
-            "capacity": experiments.capacity(bench),
-            "ablation": experiments.ablation(bench, kinds),
-            "key_energy": experiments.key_energy(bench),
-            "shuffled_query_heads": self.prober.measure_shuffled(self.autocast()),
-            "head_content": head_content(bench, self.corpus),
-        }
-        self.writer.write_part(config.train.steps + 1, Records(tables))
+        # in a part of its own, made anew by a resumed run
+        self.writer.write_part(self.config.train.steps + 1, found)
         self.seconds["experiments"] = time.perf_counter() - begun
 
     def _finish(self) -> Run:
@@ -364,43 +396,3 @@ class _Session:
                 "tokens_per_second": round(self.config.n_tokens / wall, 1) if wall else None,
             },
         )
-
-
-def _save(state: dict[str, Any], file: Path) -> None:
-    try:
-        with file.open("wb") as stream:
-            torch.save(state, stream)
-    except RuntimeError as error:
-        # of a full disk torch says something that only its authors understand, right after the disk said what is wrong
-        if not isinstance(error.__context__, OSError):
-            raise
-        raise OSError(f"{file.name} was refused ({error.__context__.strerror})") from error
-
-
-def describe_device(device: torch.device) -> dict[str, Any]:
-    """Kind and name of the hardware, and how many threads compute on a CPU."""
-    if device.type == "cuda":
-        return {"type": "cuda", "name": torch.cuda.get_device_name(device)}
-    return {"type": device.type, "name": _processor_name(), "threads": torch.get_num_threads()}
-
-
-def _processor_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout and whether the training code differs from it; (None, None) outside git."""
-
-    def ask(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.repository()), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        # of what decides a run's numbers: prose, and runs recorded since, do not
-        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *TRAINING_SOURCES))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None

@@ -8,7 +8,8 @@ from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig
 from civilwar.runs.manifest import MANIFEST
 from civilwar.runs.reader import Run
 from civilwar.runs.recording import drop_weights, record
-from civilwar.training.loop import TrainingDiverged, train
+from civilwar.training.divergence import TrainingDiverged
+from civilwar.training.loop import train
 
 
 def run_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS, device: str = "auto") -> Iterator[str]:

@@ -7,16 +7,20 @@ import pytest
 from synthetic import Truth, flat_norm, keys_like, make_synthetic_config, write_run
 
 from civilwar.analysis import taxonomy
-from civilwar.files import sha256
+from civilwar.files import sha256, write_json
 from civilwar.inspector.of_run import payload_of_run, permuted_gain_band
 from civilwar.inspector.pack import unpack
 from civilwar.inspector.payload import Payload
+from civilwar.inspector.widget import HeadInspector
 from civilwar.names.measures import DEFAULT, MEASURES
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.manifest import write_manifest
+from civilwar.runs.parts import up_to
 from civilwar.runs.reader import Run
 from civilwar.runs.recording import LEFT_OUT, thinned
 from civilwar.runs.records import Records
+from civilwar.runs.schema import ARRAYS, PROBE, TABLES
+from civilwar.runs.writer import RunWriter
 
 LAST = 40
 
@@ -133,3 +137,20 @@ def test_a_model_without_a_learned_gain_has_nothing_golden(tmp_path: Path, varia
     assert payload.gain.golden.sum() == 0
     assert (payload.by_key["norm_mean"].null is None) == (variant == "none")
     assert ("null_norm_mean" in unpack(payload.core)[1]) == (variant != "none")
+
+
+def test_a_run_that_stopped_is_shown_as_far_as_it_came(tmp_path: Path, run: Run) -> None:
+    """A run that failed is the one to look at."""
+    config = run.config
+    stopped = 17
+    steps_only = [name for name in TABLES if name.startswith(("train", "step_", "probe_"))]
+    tables = {name: run.table(name) for name in steps_only}
+    with RunWriter(tmp_path / "stopped", config) as writer:
+        writer.write_manifest(status="diverged")
+        write_json(tmp_path / "stopped" / PROBE, run.probe)
+        writer.write_part(stopped, up_to(Records(tables, {name: run.array(name) for name in ARRAYS}), stopped))
+    payload = payload_of_run(Run(tmp_path / "stopped"))
+    assert payload.last_step == stopped
+    steps = [measure.steps for measure in payload.measures] + [m.null.steps for m in payload.measures if m.null]
+    assert {max(some) for some in steps} <= {16, stopped}
+    assert HeadInspector(Run(tmp_path / "stopped"), step=8).step == 8

@@ -9,11 +9,14 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
+from civilwar import paths
+from civilwar.corpus.identity import checksum_here
 from civilwar.errors import RunError, RunMismatch
 from civilwar.names.variants import VARIANTS
 from civilwar.pages import door
-from civilwar.recipe.config import PRESETS
+from civilwar.recipe.config import PRESETS, make_config
 from civilwar.runs.reader import Run
+from civilwar.runs.writer import RunWriter
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +93,23 @@ def test_a_recorded_run_is_read_without_loading_torch(smoke_run: Run, smoke_corp
     # and the check can fail
     done = subprocess.run([sys.executable, "-c", "import torch\n" + code], capture_output=True, text=True, check=True)
     assert "torch" in json.loads(done.stdout.splitlines()[-1])["heavy"]
+
+
+def test_a_complete_run_of_a_file_that_was_edited_since_is_not_shown_as_that_file_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("one\n\ntwo")
+    config = make_config("smoke", corpus=f"path:{file}")
+    recorded = checksum_here(config.corpus)
+    with RunWriter(tmp_path / config.default_name, config) as writer:
+        writer.write_manifest(status="complete", files={}, corpus={"checksum": recorded})
+    monkeypatch.setattr(paths, "runs", lambda: tmp_path)
+    asked: dict[str, Any] = {"preset": "smoke", "corpus": config.corpus}
+    assert door.open_phase(**asked).text_checksum == recorded
+    file.write_text("one\n\nthree")
+    with pytest.raises(RunMismatch, match="was trained on another text"):
+        door.open_phase(**asked)
+    # for reading the text need not be there
+    file.unlink()
+    assert door.open_phase(**asked).name == config.default_name

@@ -6,12 +6,14 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from civilwar import paths
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import (
     PRESETS,
@@ -280,6 +282,43 @@ def test_another_corpus_gets_another_default_name() -> None:
     names = {make_config(corpus=corpus).default_name for corpus in ("docstrings", "path:a", "path:b")}
     assert len(names) == 3
     assert "laptop-baseline-seed0" in names
+
+
+def test_the_same_relative_path_in_two_folders_is_two_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        found.append(make_config(corpus="path:corpus.txt"))
+        # however it is written, it is the same file
+        for same in ("path:./corpus.txt", f"path:{tmp_path}/{place}/corpus.txt", f"path:../{place}/corpus.txt"):
+            assert make_config(corpus=same) == found[-1]
+    assert [config.corpus for config in found] == [f"path:{tmp_path}/{place}/corpus.txt" for place in "ab"]
+    assert len({config.hash for config in found}) == len({config.default_name for config in found}) == 2
+
+
+def test_only_paths_are_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert make_config(corpus="path:~/texts").corpus == f"path:{tmp_path}/texts"
+    for corpus in ("docstrings", "docstrings:numpy", "hub:name:configuration", "path:", "path: "):
+        assert make_config(corpus=corpus).corpus == corpus
+    # a recorded configuration stays what it was, wherever it is read
+    stored = dataclasses.replace(make_config(), corpus="path:corpus.txt")
+    assert RunConfig.from_dict(stored.as_dict()).corpus == "path:corpus.txt"
+
+
+def test_the_hashes_that_are_published_stay() -> None:
+    for manifest in sorted(paths.recorded().glob("*/manifest.json")):
+        recorded = json.loads(manifest.read_text())
+        config = make_config(*(recorded["config"][name] for name in ("preset", "variant", "seed", "corpus")))
+        assert (config.hash, config.default_name) == (recorded["config_hash"], manifest.parent.name)
+
+
+@pytest.mark.parametrize("rate", [1e300, 3.5e38, math.inf])
+def test_a_rate_beyond_single_precision_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="muon_lr"):
+        changed(BASE, "train.muon_lr", rate)
+    assert changed(BASE, "train.muon_lr", 3.4e38).train.muon_lr == 3.4e38
 
 
 # ---------------------------------------------------------------- schedule

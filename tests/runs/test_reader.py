@@ -19,10 +19,12 @@ from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 from civilwar.runs.reader import Run, list_runs, open_run, rows_of
 from civilwar.runs.records import Records, read_table, write_table
-from civilwar.runs.schema import ARRAYS, PROBE, TABLES
+from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 from civilwar.runs.writer import RunWriter
 
-CONFIG = make_config("smoke")
+SMOKE = make_config("smoke")
+#: Two updates, so that the three steps below are all of it.
+CONFIG = dataclasses.replace(SMOKE, train=dataclasses.replace(SMOKE.train, steps=2))
 
 
 def records(*steps: int) -> Records:
@@ -480,6 +482,67 @@ def test_a_manifest_of_another_version_is_named_with_its_commit(folder: Path) ->
     write_manifest(folder / "tiny", entries | {"commit": "abc123"})
     with pytest.raises(RunDamaged, match=r"another version of civilwar.*dropout.*commit abc123"):
         open_run("tiny")
+
+
+@pytest.mark.parametrize("name", ["status", "files", "config"])
+def test_a_manifest_that_was_signed_again_without_an_entry_is_damaged(folder: Path, name: str) -> None:
+    write_run(folder / "tiny")
+    entries = read_manifest(folder / "tiny")
+    del entries[name]
+    write_manifest(folder / "tiny", entries)
+    with pytest.raises(RunDamaged, match=rf"manifest\.json has no entry '{name}'"):
+        open_run("tiny")
+
+
+def test_an_entry_that_is_not_there_is_named_when_asked_for(folder: Path) -> None:
+    manifest = write_run(folder / "tiny").manifest
+    assert manifest.get("corpus") is None
+    with pytest.raises(RunDamaged, match=r"tiny/manifest\.json has no entry 'corpus'"):
+        _ = manifest["corpus"]
+
+
+def test_deep_json_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text('{"a":' + "[" * 100_000)
+    with pytest.raises(RunDamaged, match="cannot be read as JSON"):
+        read_json(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize("damage", [cut, alter, Path.unlink], ids=["cut", "altered", "missing"])
+def test_the_weights_checksum_is_read_with_them(folder: Path, damage: Any) -> None:
+    write_run(folder / "tiny")
+    with pytest.raises(RunError, match="run tiny has no weights: only its tables were kept"):
+        open_run("tiny").weights_file()
+    file = folder / "tiny" / WEIGHTS
+    file.write_bytes(b"some weights or other")
+    entries = read_manifest(folder / "tiny")
+    write_manifest(folder / "tiny", entries | {"files": entries["files"] | {WEIGHTS: sha256(file)}})
+    run = open_run("tiny")
+    assert run.weights_file() == file
+    run.verify(weights=True)
+    damage(file)
+    run.verify()
+    for ask in (run.weights_file, lambda: run.verify(weights=True)):
+        with pytest.raises(RunDamaged, match=WEIGHTS):
+            ask()
+
+
+def test_an_unfinished_run_has_no_weights(folder: Path) -> None:
+    with RunWriter(folder / "tiny", CONFIG) as writer:
+        writer.write_manifest(status="running")
+    with pytest.raises(RunError, match="it is not complete"):
+        open_run("tiny").weights_file()
+
+
+def test_sittings_of_older_manifests_are_read_from_what_they_kept(folder: Path) -> None:
+    run = write_run(folder / "tiny")
+    run.manifest |= {"commit": "abc", "device": {"name": "A"}, "resumed_at": [7, 9]}
+    assert run.sittings == [
+        {"from_step": 0},
+        {"from_step": 7},
+        {"from_step": 9, "commit": "abc", "device": {"name": "A"}},
+    ]
+    run.manifest["sittings"] = [{"from_step": 0, "commit": "b"}]
+    assert run.sittings == [{"from_step": 0, "commit": "b"}]
 
 
 def test_a_copied_run_can_be_read_anywhere(folder: Path) -> None:

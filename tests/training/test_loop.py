@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,21 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 
+from civilwar import cli
 from civilwar.corpus.corpus import CorpusError, load_corpus
-from civilwar.errors import RunDamaged, RunError, RunMismatch
+from civilwar.corpus.identity import checksum_here
+from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotWritten, Terminated
 from civilwar.files import sha256
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import RunConfig, make_config
+from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, open_run
+from civilwar.runs.records import Records
 from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
 from civilwar.training import loop as training
-from civilwar.training.loop import DeviceError, TrainingDiverged, choose_device, train
+from civilwar.training import machine
+from civilwar.training.divergence import TrainingDiverged, first_bad_step
+from civilwar.training.loop import train
 
 
 def assert_same_run(run: Run, expected: Run) -> None:
@@ -135,6 +142,9 @@ def test_the_manifest_says_what_was_run_and_how(smoke_run: Run, smoke_config: Ru
     assert manifest["resumed_at"] == []
     assert {"wall_seconds", "snapshot_seconds", "experiment_seconds", "tokens_per_second"} == set(manifest["timings"])
     assert {"commit", "dirty", "started", "finished"} <= set(manifest)
+    (sitting,) = (dict(sitting) for sitting in manifest["sittings"])
+    assert sitting.pop("from_step") == 0
+    assert sitting == {name: manifest[name] for name in ("commit", "dirty", "device", "started", "versions")}
 
 
 def test_probe_texts_are_recorded_as_strings(smoke_run: Run) -> None:
@@ -209,20 +219,6 @@ def test_every_variant_trains(variant: str, smoke_corpus: str) -> None:
     assert run.manifest["dtype_policy"]["parameters"] == str(dtype).removeprefix("torch.")
 
 
-# ---------------------------------------------------------------- devices
-
-
-def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cuda, mps, expected in [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=cuda: there)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=mps: there)
-        assert choose_device().type == expected
-    assert choose_device("cpu").type == "cpu"
-    for absent in ("cuda", "cuda:1", "mps", "tpu", ""):
-        with pytest.raises(DeviceError, match=rf"device = '{absent}': expected auto or .* \(cpu\)"):
-            choose_device(absent)
-
-
 @pytest.mark.cuda
 def test_a_run_on_cuda_records_the_same_rows(smoke_run: Run, smoke_config: RunConfig) -> None:
     run = train(smoke_config, "on-cuda", device="cuda", checkpoint_every=5, progress=False)
@@ -295,20 +291,20 @@ def test_a_killed_run_resumes_to_the_same_bits(smoke_config: RunConfig, tmp_path
 
 @pytest.fixture(scope="module")
 def stopped_by_ctrl_c(runs_dir: Path, smoke_config: RunConfig) -> Path:
-    """A run stopped by Ctrl-C in the middle of step 17, with checkpoints of steps 9 and 14."""
+    """A run stopped by Ctrl-C in the middle of step 17, with checkpoints of steps 14 and, taken by then, 16."""
     path = runs_dir / "stopped"
-    original = training._Session._update
+    original = training.Session.update
 
     def update(session: Any) -> None:
-        if len(session.tracker._steps) == 3 and (path / "checkpoints" / "000014").is_dir():
+        if session.n_updates == 17:
             signal.raise_signal(signal.SIGINT)
         original(session)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Session, "_update", update)
-        with pytest.raises(KeyboardInterrupt, match=r"^stopped was interrupted; .* from the checkpoint of step 14\.$"):
+        patch.setattr(training.Session, "update", update)
+        with pytest.raises(KeyboardInterrupt, match=r"^stopped was interrupted; .* from the checkpoint of step 16\.$"):
             train(smoke_config, path.name, device="cpu", checkpoint_every=5, progress=False)
-    assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["000009", "000014"]
+    assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["000014", "000016"]
     return path
 
 
@@ -324,11 +320,11 @@ def test_ctrl_c_leaves_a_run_that_can_be_read_and_resumed(
 ) -> None:
     half = open_run(interrupted.name)
     assert half.manifest["status"] == "running"
-    assert half.table("train").step.tolist() == list(range(15))
-    assert half.table("train").equals(smoke_run.table("train")[:15])
+    assert half.table("train").step.tolist() == list(range(17))
+    assert half.table("train").equals(smoke_run.table("train")[:17])
     run = train(smoke_config, interrupted.name, device="cpu", progress=False)
     assert_same_run(run, smoke_run)
-    assert run.manifest["resumed_at"] == [15]
+    assert run.manifest["resumed_at"] == [17]
     assert run.manifest["started"] == half.manifest["started"]
 
 
@@ -336,7 +332,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_read_and_resumed(
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
     interrupted: Path, smoke_run: Run, smoke_config: RunConfig, damage: str
 ) -> None:
-    newest = interrupted / "checkpoints" / "000014"
+    newest = interrupted / "checkpoints" / "000016"
     state = newest / "state.pt"
     if damage == "cut":
         os.truncate(state, state.stat().st_size // 2)
@@ -350,11 +346,214 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
         (newest / "checkpoint.json").write_text("{")
     with pytest.raises(RunDamaged, match=str(newest)) as caught:
         train(smoke_config, interrupted.name, device="cpu", progress=False)
-    assert "go on from step 9" in str(caught.value)
+    assert "go on from step 14" in str(caught.value)
     shutil.rmtree(newest)
     run = train(smoke_config, interrupted.name, device="cpu", progress=False)
-    assert run.manifest["resumed_at"] == [10]
+    assert run.manifest["resumed_at"] == [15]
     assert_same_run(run, smoke_run)
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+PART_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a removed part": (lambda parts: shutil.rmtree(parts / "000009"), "000009 is missing"),
+    "a stray copy": (lambda parts: shutil.copytree(parts / "000004", parts / "000004 (copy)"), "is no part of a run"),
+    "a copy named as a part": (
+        lambda parts: shutil.copytree(parts / "000004", parts / "000006"),
+        "is of no checkpoint",
+    ),
+    "no checksums": (lambda parts: (parts / "000009" / "checksums.json").unlink(), "has no checksums.json"),
+    "a flipped checksum": (lambda parts: flipped(parts / "000009" / "checksums.json"), "differs from its checksum"),
+    "a flipped table": (lambda parts: flipped(parts / "000009" / "tables" / "train.parquet"), "cut short or altered"),
+}
+
+
+@pytest.mark.parametrize("damage", PART_DAMAGES)
+def test_a_damaged_part_is_one_sentence_and_status_1_when_the_run_is_resumed(
+    interrupted: Path, smoke_config: RunConfig, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    harm, message = PART_DAMAGES[damage]
+    harm(interrupted / "parts")
+    before = {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()}
+    arguments = ["--preset", "smoke", "--corpus", smoke_config.corpus, "--device", "cpu", "--name", interrupted.name]
+    assert cli.main(["train", *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("civilwar: ")
+    assert message in line
+    assert {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()} == before
+
+
+def test_a_stray_copy_moved_away_as_told_leaves_the_same_bits(
+    interrupted: Path, smoke_run: Run, smoke_config: RunConfig
+) -> None:
+    stray = interrupted / "parts" / "000004 (copy)"
+    shutil.copytree(interrupted / "parts" / "000004", stray)
+    with pytest.raises(RunDamaged, match="Move it away, and the same command goes on"):
+        train(smoke_config, interrupted.name, device="cpu", progress=False)
+    shutil.rmtree(stray)
+    assert_same_run(train(smoke_config, interrupted.name, device="cpu", progress=False), smoke_run)
+
+
+@pytest.mark.parametrize("moment", ["before the update", "after the update", "in the forward pass", "in the snapshot"])
+def test_an_interruption_costs_at_most_the_step_in_hand(
+    smoke_run: Run, smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    name, number = f"stopped-{moment.replace(' ', '-')}", signal.SIGTERM if "update" in moment else signal.SIGINT
+    part = {"in the forward pass": "loss", "in the snapshot": "snapshot"}.get(moment, "update")
+    original = getattr(training.Session, part)
+
+    def stopping(session: training.Session, *arguments: Any, **named: Any) -> Any:
+        # step 16 is a snapshot's
+        now = session.n_updates == 16
+        if now and moment != "after the update":
+            signal.raise_signal(number)
+        result = original(session, *arguments, **named)
+        if now and moment == "after the update":
+            signal.raise_signal(number)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Session, part, stopping)
+        kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        last = 16 if moment == "after the update" else 15
+        with pytest.raises(kind, match=rf"from the checkpoint of step {last}\.$"):
+            train(smoke_config, name, device="cpu", progress=False)
+    assert open_run(name).last_step == last
+    run = train(smoke_config, name, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == [last + 1]
+    assert_same_run(run, smoke_run)
+
+
+def test_an_interruption_before_the_first_update_leaves_nothing_to_go_on_from(
+    smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.Session, "loss", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match=r"from the start, since there is no checkpoint yet\.$"):
+        train(smoke_config, "stopped-at-once", device="cpu", progress=False)
+    assert not (training.paths.runs() / "stopped-at-once" / "checkpoints").exists()
+
+
+# ---------------------------------------------------------------- provenance
+
+
+@pytest.mark.parametrize("what", ["torch", "device"])
+def test_another_machine_is_said_and_refused_unless_asked_for(
+    interrupted: Path,
+    smoke_config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+) -> None:
+    first = Run(interrupted).sittings
+    here = machine.facts(torch.device("cpu"))
+    there = {
+        "torch": here | {"versions": here["versions"] | {"torch": "9.9"}},
+        "device": here | {"device": here["device"] | {"name": "another"}},
+    }[what]
+    monkeypatch.setattr(machine, "facts", lambda device: there)
+    before = {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()}
+    arguments = ["--preset", "smoke", "--corpus", smoke_config.corpus, "--device", "cpu", "--name", interrupted.name]
+    assert cli.main(["train", *arguments]) == 1
+    assert re.search(
+        rf"another machine \({what}: .* before, .* now\).*--accept-another-machine", capsys.readouterr().err
+    )
+    assert {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()} == before
+    assert cli.main(["train", *arguments, "--accept-another-machine"]) == 0
+    run = Run(interrupted)
+    assert run.complete
+    # each sitting has its own, and the first is not overwritten
+    assert run.sittings[0] == first[0]
+    assert [sitting["from_step"] for sitting in run.sittings] == [0, 17]
+    assert {name: run.sittings[1][name] for name in there} == there
+    assert {name: run.manifest[name] for name in ("versions", "device")} == {
+        name: first[0][name] for name in ("versions", "device")
+    }
+
+
+def test_a_sitting_that_left_no_checkpoint_does_not_count_as_the_machine_before(
+    interrupted: Path, smoke_run: Run, smoke_config: RunConfig
+) -> None:
+    entries = read_manifest(interrupted)
+    elsewhere = entries["sittings"][0] | {"from_step": 17, "versions": {"torch": "9.9"}}
+    write_manifest(interrupted, entries | {"sittings": [*entries["sittings"], elsewhere]})
+    run = train(smoke_config, interrupted.name, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == [17, 17]
+    assert_same_run(run, smoke_run)
+
+
+def test_a_complete_run_is_verified_before_it_is_called_that(smoke_run: Run, smoke_config: RunConfig) -> None:
+    copy = Path(shutil.copytree(smoke_run.path, smoke_run.path.with_name("flipped")))
+    flipped(copy / WEIGHTS)
+    with pytest.raises(RunDamaged, match=r"weights\.safetensors differs from the checksum"):
+        train(smoke_config, copy.name, device="cpu", progress=False)
+
+
+def test_a_complete_run_opens_where_nobody_may_write(
+    smoke_run: Run, smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert train(smoke_config, "smoke-run", device="cpu", progress=False).manifest == smoke_run.manifest
+    with pytest.raises(RunNotWritten, match=r"cannot be written \(Read-only file system\)"):
+        train(smoke_config, "new-on-a-read-only-disk", device="cpu", progress=False)
+
+
+# ---------------------------------------------------------------- the text
+
+
+def write_text(file: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600)]
+    file.write_text("\n\n".join(" ".join(draw.choices(words, k=60)) for _ in range(400)))
+
+
+def test_another_text_under_the_same_name_is_refused_with_both_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "text.txt"
+    write_text(file, 0)
+    config = shortened(make_config("smoke", corpus=f"path:{file}"), 6)
+    name, former = config.default_name, checksum_here(config.corpus)
+    assert former is not None
+    with monkeypatch.context() as patch:
+        update = training.Session.update
+
+        def stopping(session: training.Session) -> None:
+            update(session)
+            if session.n_updates == 3:
+                raise KeyboardInterrupt
+
+        patch.setattr(training.Session, "update", stopping)
+        with pytest.raises(KeyboardInterrupt, match="from the checkpoint of step 2"):
+            train(config, device="cpu", progress=False)
+    content = file.read_bytes()
+    write_text(file, 1)
+    latter = checksum_here(config.corpus)
+    assert latter is not None
+    with pytest.raises(RunMismatch, match=rf"{name} was .*{former[:16]} there and has {latter[:16]} now"):
+        train(config, device="cpu", progress=False)
+    # nor does the checkpoint go with it where only the manifest was exchanged
+    entries = read_manifest(open_run(name).path)
+    write_manifest(open_run(name).path, entries | {"corpus": entries["corpus"] | {"checksum": latter}})
+    with pytest.raises(RunMismatch, match=rf"{former[:16]} there and has {latter[:16]} now"):
+        train(config, device="cpu", progress=False)
+    write_manifest(open_run(name).path, entries)
+    file.write_bytes(content)
+    run = train(config, device="cpu", progress=False)
+    assert run.manifest["resumed_at"] == [3]
+    assert run.text_checksum == former
+    # the same of a complete run, which opens all the same where there is no text any more
+    write_text(file, 1)
+    with pytest.raises(RunMismatch, match=rf"{former[:16]} there and has {latter[:16]} now"):
+        train(config, device="cpu", progress=False)
+    file.unlink()
+    assert train(config, device="cpu", progress=False).manifest == run.manifest
 
 
 def test_without_any_checkpoint_a_run_starts_again(interrupted: Path, smoke_run: Run, smoke_config: RunConfig) -> None:
@@ -378,19 +577,20 @@ def test_a_corpus_too_small_for_the_last_experiment_is_refused_before_the_first_
 LIMITED = """
 import resource, sys
 from civilwar.recipe.config import RunConfig
-from civilwar import cli, train
+from civilwar import cli
+from civilwar.training import loop as train
 import json
 
 config, name, limit = RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 cli._train = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
-write = train._Session._checkpoint
+write = train.Session.checkpoint
 
 def checkpoint(session, step):
     if step >= 14:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     write(session, step)
 
-train._Session._checkpoint = checkpoint
+train.Session.checkpoint = checkpoint
 sys.exit(cli.main(["train"]))
 """
 
@@ -422,11 +622,14 @@ def test_a_disk_that_refuses_to_write_costs_nothing_recorded(
     assert_same_run(run, smoke_run)
 
 
+# ---------------------------------------------------------------- divergence
+
+
 @pytest.mark.parametrize("first_bad_step", [3, 6, 24])
 def test_a_diverging_run_stops_and_keeps_what_it_has(
     smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch, first_bad_step: int
 ) -> None:
-    original, name = training._Session._update, f"diverged-{first_bad_step}"
+    original, name = training.Session.update, f"diverged-{first_bad_step}"
     updates = 0
 
     def update(session: Any) -> None:
@@ -436,8 +639,10 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(
         if updates == first_bad_step:
             session.model.blocks[0].mlp.up.weight.data[:] = math.inf
 
-    monkeypatch.setattr(training._Session, "_update", update)
-    with pytest.raises(TrainingDiverged, match=rf"the loss is nan at step \d+ of {name}\. Its tables.* step \d+;"):
+    monkeypatch.setattr(training.Session, "update", update)
+    with pytest.raises(
+        TrainingDiverged, match=rf"the loss is nan at step {first_bad_step} of {name}\. Its tables.* step \d+;"
+    ):
         train(smoke_config, name, device="cpu", checkpoint_every=2, progress=False)
     run = open_run(name)
     assert not run.complete
@@ -449,6 +654,52 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(
 
 
 def test_an_absurd_learning_rate_is_reported_as_divergence(smoke_config: RunConfig) -> None:
-    with pytest.raises(TrainingDiverged, match="lower the learning rate"):
-        train(shortened(smoke_config, 12, muon_lr=1e30), "absurd", device="cpu", checkpoint_every=2, progress=False)
-    assert open_run("absurd").table("train").loss[0] < 6.5
+    config = shortened(smoke_config, 12, muon_lr=1e30)
+    with pytest.raises(TrainingDiverged, match="lower the learning rate") as caught:
+        train(config, "absurd", device="cpu", progress=False)
+    run = open_run("absurd")
+    assert run.table("train").loss[0] < 6.5
+    # what is not there is not said to be kept
+    assert "but no state: it came before the first checkpoint" in str(caught.value)
+    assert not (run.path / "checkpoints").exists()
+
+
+def test_an_overflow_that_ends_at_a_finite_loss_is_a_divergence(
+    smoke_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, close = training.Session.update, training.StepTracker.close_step
+
+    def update(session: training.Session) -> None:
+        original(session)
+        if session.n_updates == 6:
+            session.model.blocks[0].attention.k_norm.weight.data[:] = math.nan
+
+    def equal_logits(tracker: Any, step: int, loss: torch.Tensor) -> None:
+        close(tracker, step, torch.tensor(math.log(512)) if step >= 6 else loss)
+
+    monkeypatch.setattr(training.Session, "update", update)
+    monkeypatch.setattr(training.StepTracker, "close_step", equal_logits)
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss is 6\.238, but key norms are no numbers any more, at step 6 of"
+    ):
+        train(smoke_config, "overflow", device="cpu", progress=False)
+    run = open_run("overflow")
+    assert run.manifest["status"] == "diverged"
+    assert run.table("train").loss.notna().all()
+    assert 6 <= run.last_step < 10
+
+
+def test_the_first_bad_step_is_the_first_of_either_kind() -> None:
+    step = np.arange(5, dtype=np.int32)
+    loss, norms = np.ones(5, np.float32), np.ones((5, 2), np.float32)
+
+    def of(loss: np.ndarray, norms: np.ndarray) -> int | None:
+        heads = pd.DataFrame({"step": step.repeat(2), "norm_mean": norms.ravel()})
+        return first_bad_step(Records({"train": pd.DataFrame({"step": step, "loss": loss}), "step_kv_heads": heads}))
+
+    assert of(loss, norms) is None
+    assert first_bad_step(Records()) is None
+    loss[3] = math.inf
+    assert of(loss, norms) == 3
+    norms[2, 1] = math.nan
+    assert of(loss, norms) == 2

@@ -24,7 +24,7 @@ from civilwar.runs.schema import WEIGHTS
 from civilwar.runs.writer import RunWriter
 from civilwar.training import loop as train
 from civilwar.training import sweep
-from civilwar.training.loop import TrainingDiverged
+from civilwar.training.divergence import TrainingDiverged
 
 #: Eight seeds of the baseline and four of every control.
 N_PLANNED = 8 + 4 * (len(VARIANTS) - 1)
@@ -64,8 +64,8 @@ def test_the_plan_goes_seed_by_seed_with_the_baseline_first() -> None:
 
 
 def test_a_plan_is_of_the_preset_and_corpus_asked_for() -> None:
-    configs = plan.sweep("smoke", "path:book")
-    assert {(config.preset, config.corpus) for config in configs} == {("smoke", "path:book")}
+    configs = plan.sweep("smoke", CORPUS)
+    assert {(config.preset, config.corpus) for config in configs} == {("smoke", CORPUS)}
     assert len({config.default_name for config in configs}) == len({config.hash for config in configs}) == N_PLANNED
     assert not {config.default_name for config in configs} & {config.default_name for config in plan.sweep("smoke")}
 
@@ -206,24 +206,24 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
 ) -> None:
     monkeypatch.setattr(plan, "sweep", lambda preset, corpus: [smoke_config])
     monkeypatch.setattr(sweep, "train", functools.partial(train.train, checkpoint_every=8, progress=False))
-    loss, steps = train._Session._loss, []
+    loss, steps = train.Session.loss, []
 
-    def interrupted(self: train._Session, step: int, with_gradient: bool) -> Any:
+    def interrupted(self: train.Session, step: int, with_gradient: bool) -> Any:
         steps.append(step)
         if len(steps) == 21:
             raise KeyboardInterrupt
         return loss(self, step, with_gradient)
 
-    monkeypatch.setattr(train._Session, "_loss", interrupted)
+    monkeypatch.setattr(train.Session, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(sweep.run_sweep(device="cpu"))
     assert not sweep.is_recorded(smoke_config)
     (line,) = sweep.run_sweep(device="cpu")
     assert ": trained in " in line
-    # the last checkpoint before step 20 was of step 15
-    assert steps == [*range(21), *range(16, 25)]
+    # the interruption left a checkpoint of step 19
+    assert steps == [*range(21), *range(20, 25)]
     recorded = Run(folder / "data" / smoke_config.default_name)
-    assert recorded.manifest["resumed_at"] == [16]
+    assert recorded.manifest["resumed_at"] == [20]
     for name in ("train", "probe_query_heads", "capacity", "ablation"):
         pd.testing.assert_frame_equal(recorded.table(name), smoke_run.table(name))
     (line,) = sweep.run_sweep(device="cpu")
@@ -232,7 +232,7 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
 
 # ---------------------------------------------------------------- what is there
 
-CORPUS = "path:book"
+CORPUS = "path:/book"
 
 
 def put(folder: Path, variant: str, seed: int, status: str = "complete", where: str = "data") -> Path:

@@ -1,0 +1,48 @@
+"""A text is known by its content, not by what it is called: checksums of documents, here and now, and as recorded."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from civilwar import paths
+from civilwar.corpus.cache import CacheDamaged
+from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.errors import RunMismatch
+
+
+def checksum(documents: Sequence[Document]) -> str:
+    """SHA-256 over the documents and their module names, hexadecimal: the same wherever the same text was found."""
+    digest = hashlib.sha256()
+    for document in documents:
+        for part in (document.module.encode(), document.text.encode()):
+            digest.update(len(part).to_bytes(8, "big"))  # or moving a boundary would not show
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def checksum_here(source: str, cache: Path | None = None) -> str | None:
+    """Checksum of the text that a source names on this machine now; None where it cannot be read, or only from the net."""
+    if source.startswith("hub:"):
+        return None
+    try:
+        return checksum(read_documents(source, paths.cache() if cache is None else cache))
+    except (CorpusError, CacheDamaged, OSError):
+        return None
+
+
+def check_same_text(source: str, recorded: str | None, now: str | None, where: Path) -> None:
+    """Raise RunMismatch, naming both, where two checksums of a source are known and differ.
+
+    Args:
+        source: what the corpus is called.
+        recorded: checksum of the text that the run was trained on.
+        now: checksum of the text of that name today.
+        where: the run's folder, or a checkpoint of it.
+    """
+    if recorded is None or now is None or recorded == now:
+        return
+    why = " (another version of a package has other docstrings)" if source.startswith("docstrings") else ""
+    raise RunMismatch(
+        f"{where} was trained on another text: {source} had the checksum {recorded[:16]} there and has {now[:16]} "
+        f"now{why}. Put the former text back, or train under another name."
+    )
