@@ -14,6 +14,7 @@ MANIFEST_ENTRIES: dict[str, str] = {
     "dtype_policy": "Number formats of parameters, of matrix products and of what was measured.",
     "n_parameters": "How many numbers were trained.",
     "started": "When training began, in UTC.",
+    "sittings": "The processes that trained it, in time order: first step, start, commit, versions and device of each.",
     "resumed_at": "Steps at which an interrupted training was taken up again.",
     "finished": "When the last experiment was done, in UTC.",
     "timings": "Seconds in all, of snapshots and of the experiments at the end, and training tokens per second.",
