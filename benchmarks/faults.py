@@ -9,7 +9,6 @@ made, and exits with 1 if any outcome is not what it should be.
 import os
 import platform
 import pty
-import random
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jupyter_client
+import kills
 import torch
 
 from civilwar import paths
@@ -33,7 +33,8 @@ RESULT = "benchmarks/faults.json"
 IN_TERMINAL = """import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])"""
-KILLS = 20
+#: Full disks for each of training, caches and recording.
+FULL_TIMES = 12
 
 
 @dataclass
@@ -131,33 +132,28 @@ def cut(file: Path) -> None:
 # ---------------------------------------------------------------- the faults
 
 
-def killed(shop: Workshop) -> Outcome:
-    """SIGKILL at random moments of a run's life."""
-    draw, statuses, whole = random.Random(0), set(), True
-    for number in range(KILLS - 5):
-        name = f"killed-{number}"
-        statuses.add(shop.train(name, "kill", draw.randrange(20, 420))[0])
-        if number % 5 == 0:  # and once more, while it resumes
-            statuses.add(shop.train(name, "kill", draw.randrange(20, 100))[0])
-        whole &= shop.whole_again(name)
-    return outcome(
-        "kill -9 at a random moment; one in five runs killed again while it resumed",
-        KILLS - 5,
-        statuses,
-        "",
-        whole,
-        {137},
-    )
+def series(
+    do: Callable[[kills.Commands, str], kills.Tally], fault: str, wanted: set[int]
+) -> Callable[[Workshop], Outcome]:
+    """A row of many interruptions or harms, done in a folder of their own."""
+
+    def row(shop: Workshop) -> Outcome:
+        commands = kills.Commands(Path(tempfile.mkdtemp(dir=shop.folder)))
+        try:
+            tally = do(commands, kills.write_text(commands.folder / "texts"))
+        finally:
+            commands.close()
+        for problem in tally.wrong:
+            print(f"    {problem}", flush=True)
+        sentence = tally.sentence.replace(f"{commands.runs}/", "").replace(f"{commands.folder}/", "")
+        return outcome(fault, tally.times, tally.statuses, sentence, not tally.wrong, wanted)
+
+    return row
 
 
-def killed_in_checkpoint(shop: Workshop) -> Outcome:
-    """SIGKILL while a checkpoint is being written."""
-    draw, statuses, whole = random.Random(1), set(), True
-    for number in range(5):
-        name = f"killed-in-checkpoint-{number}"
-        statuses.add(shop.train(name, "kill-checkpoint", draw.randrange(3, 60))[0])
-        whole &= shop.whole_again(name)
-    return outcome("kill -9 while a checkpoint is being written", 5, statuses, "", whole, {137})
+def kills_of(command: str, fault: str) -> Callable[[Workshop], Outcome]:
+    """A row of `kills.KILLED`."""
+    return series(lambda commands, corpus: kills.KILLED[command](commands, kills.TIMES[command], corpus), fault, {137})
 
 
 def full_disk(shop: Workshop) -> Outcome:
@@ -374,9 +370,31 @@ def outcome(
     )
 
 
+AT_A_CALL = "kill -9 at a system call"
 FAULTS: dict[str, Callable[[Workshop], Outcome]] = {
-    "killed": killed,
-    "killed_in_checkpoint": killed_in_checkpoint,
+    "kills_training": kills_of("training", f"{AT_A_CALL} of a training run; one in five killed again while it resumed"),
+    "kills_caches": kills_of("caches", f"{AT_A_CALL} while tokenizer and tokens are cached"),
+    "kills_recording": kills_of(
+        "recording", f"{AT_A_CALL} of civilwar record, half of them while it replaces a recording"
+    ),
+    "kills_sweep": kills_of("sweep", f"{AT_A_CALL} of a sweep of two runs"),
+    "kills_papermill": kills_of("papermill", f"{AT_A_CALL} while a notebook is executed over an older execution"),
+    "kills_book": kills_of(
+        "book", f"{AT_A_CALL}, or with all that it started, while a book is built over an older one"
+    ),
+    "full_everywhere": series(
+        lambda commands, corpus: kills.full_disk(commands, FULL_TIMES, corpus),
+        "the disk is full from some system call on: training, caches, recording; then there is room again",
+        {1},
+    ),
+    "damaged_files": series(
+        kills.damaged_files, "each file of a complete run and of a recording: bits flipped, cut, emptied, removed", {1}
+    ),
+    "damaged_unfinished": series(
+        kills.damaged_unfinished,
+        "files of an unfinished run likewise; its parts and checkpoints removed, copied, renamed",
+        {0, 1},
+    ),
     "full_disk": full_disk,
     "checkpoint_cut": damaged_checkpoint(cut, "cut short"),
     "checkpoint_flipped": damaged_checkpoint(flip, "altered in one bit"),
