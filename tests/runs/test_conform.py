@@ -130,12 +130,14 @@ def test_a_run_begun_by_an_earlier_version_goes_on(tmp_path: Path, smoke_run: Ru
     with RunWriter(tmp_path / "run", smoke_run.config) as writer:
         writer.write_manifest(status="running")
         old = query_heads(2)
-        writer.write_part(1, Records({"step_query_heads": old}))
+        # a run ends only where every step of training stands there
+        train = smoke_run.table("train")
+        writer.write_part(1, Records({"step_query_heads": old, "train": train[train["step"] <= 1]}))
         schema = TABLES["step_query_heads"]
         new = Column("surprise", says="New.", unit="nats")
         monkeypatch.setitem(TABLES, "step_query_heads", replace(schema, columns=(*schema.columns, new)))
         later = old.assign(step=old["step"] + 2, surprise=np.float32(1))
-        writer.write_part(2, Records({"step_query_heads": later}))
+        writer.write_part(24, Records({"step_query_heads": later, "train": train[train["step"] > 1]}))
         assert Run(tmp_path / "run").table("step_query_heads")["surprise"].isna().tolist() == [True, True, False, False]
         run = writer.finish()
     assert run.table("step_query_heads")["surprise"].isna().tolist() == [True, True, False, False]
@@ -144,7 +146,7 @@ def test_a_run_begun_by_an_earlier_version_goes_on(tmp_path: Path, smoke_run: Ru
 def test_without_an_axis_a_table_cannot_be_read(tmp_path: Path, smoke_run: Run) -> None:
     with RunWriter(tmp_path / "run", smoke_run.config) as writer:
         writer.write_manifest(status="running")
-        writer.write_part(1, Records({"step_query_heads": query_heads()}))
+        writer.write_part(24, Records({"step_query_heads": query_heads(), "train": smoke_run.table("train")}))
         writer.finish()
     file = tmp_path / "run" / "tables" / "step_query_heads.parquet"
     write_table(query_heads().drop(columns="layer"), file)
