@@ -22,8 +22,10 @@ CONFIG = make_synthetic_config(steps=5)
 
 def rows(first: int, last: int) -> Records:
     step = np.arange(first, last + 1, dtype=np.int32)
+    gain = step.astype(np.float32)[:, None, None]
     return Records(
-        {"train": pd.DataFrame({"step": step, "loss": step.astype(np.float32)})}, {"gain": {"step": step, "k": step}}
+        {"train": pd.DataFrame({"step": step, "loss": step.astype(np.float32)})},
+        {"gain": {"step": step, "k_gain": gain, "q_gain": gain}},
     )
 
 
@@ -136,7 +138,7 @@ def test_steps_that_are_not_each_there_once_are_named(tmp_path: Path, steps: lis
 
 def test_rows_up_to_a_step_leave_the_rest_out() -> None:
     kept = up_to(rows(0, 5), 3)
-    assert kept.tables["train"]["step"].tolist() == kept.arrays["gain"]["k"].tolist() == [0, 1, 2, 3]
+    assert kept.tables["train"]["step"].tolist() == kept.arrays["gain"]["k_gain"].ravel().tolist() == [0, 1, 2, 3]
 
 
 def test_hidden_leftovers_of_a_kill_are_nobody_s_part(run: Path) -> None:
