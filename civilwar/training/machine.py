@@ -14,7 +14,7 @@ import torch
 from civilwar import paths
 
 #: A checkout counts as clean when these do not differ from its commit.
-TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock")
+TRAINING_SOURCES = ("civilwar", "pyproject.toml", "requirements.lock", "requirements.txt")
 #: Packages whose versions are recorded, beside Python's own.
 PACKAGES = ("civilwar", "torch", "numpy", "pandas", "pyarrow", "tokenizers", "safetensors")
 

@@ -382,3 +382,40 @@ def test_with_a_kernel_python_and_reader_share_one_state(chromium: Browser, payl
         chromium.driver.execute_script("leave()")
         assert chromium.ask("left()") == 0
         assert chromium.faults() == []
+
+
+SAVED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Saved</title><link rel="icon" href="data:,">
+</head><body><div id="here"></div><script type="module">
+const later = window.setTimeout;
+window.setTimeout = (work, wait) => later(work, wait >= 10000 ? 300 : wait);  // a reader's patience, shortened
+import widget from "./widget.js";
+const read = async (name) => new DataView(await (await fetch(name)).arrayBuffer());
+const traits = { step: 8, layer: 0, query_head: 2, metric: "norm_mean", text: 0, query: -1, core: await read("core.bin"),
+                 views: ["map", "pattern"] };
+let answer;
+const model = {
+  get: (name) => traits[name], set: (name, value) => { traits[name] = value; }, save_changes() {},
+  on(event, listener) { if (event === "msg:custom") answer = listener; }, off() {}, send() {},
+};
+window.answer = async (layer) => answer({ kind: "layer", layer }, [await read(`layer-${layer}.bin`)]);
+await widget.render({ model, el: document.getElementById("here") });
+window.started = true;
+</script></body></html>"""
+
+
+def test_a_saved_widget_says_that_no_kernel_answers_and_shows_what_comes_late(
+    chromium: Browser, payload: Payload, tmp_path: Path
+) -> None:
+    (tmp_path / "widget.js").write_text(bundle.module(), encoding="utf-8")
+    (tmp_path / "core.bin").write_bytes(payload.core)
+    (tmp_path / "layer-0.bin").write_bytes(payload.layer(0))
+    (tmp_path / "page.html").write_text(SAVED, encoding="utf-8")
+    notes = "[...document.querySelectorAll('.cwi-note')].map((note) => note.textContent).join()"
+    with browser.serve(tmp_path) as address:
+        chromium.open(address, "page.html")
+        chromium.wait_for(f"window.started && {notes}.includes('a kernel has to run to send it')")
+        assert "on its way" not in chromium.ask(notes)
+        chromium.driver.execute_script("answer(0)")
+        chromium.wait_for("!document.querySelector('.cwi-waiting')")
+        assert "looks most at token" in chromium.ask(notes)
+        assert chromium.faults() == []

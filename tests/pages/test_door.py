@@ -37,7 +37,7 @@ def keep_style() -> Any:
         ({"corpus": "  "}, ["docstrings", "path:FOLDER_OR_FILE", "hub:NAME"]),
         ({"corpus": "wikipedia"}, ["docstrings", "path:FOLDER_OR_FILE", "hub:NAME"]),
         ({"device": "tpu"}, ["auto", "cpu"]),
-        ({"run": "../elsewhere"}, ["letters, digits, dots, dashes and underscores"]),
+        ({"run": "../elsewhere"}, ["200 letters", "digits, dots, dashes and underscores"]),
     ],
 )
 def test_a_wrong_parameter_is_answered_with_the_valid_ones(

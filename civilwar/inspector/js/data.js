@@ -5,6 +5,9 @@ import { unpack } from "./codec.js";
 
 /** @import { Clock, Kind, LoadLayer, Measure, NamedArray, Packed, Range, Tint } from "./types.d.ts" */
 
+/** Milliseconds after which a layer that was asked for counts as late. */
+const PATIENCE = 10_000;
+
 export class RunData {
   /**
    * @param {Packed} packed
@@ -19,6 +22,8 @@ export class RunData {
     this.layers = new Map();
     /** @type {Set<number>} */
     this.failed = new Set();
+    /** @type {Set<number>} */
+    this.late = new Set();
     this.whenThere = () => {};
     this.loadLayer = loadLayer;
     /** @type {Map<string, Range>} */
@@ -182,12 +187,16 @@ export class RunData {
 
   /**
    * One layer's patterns: there, or asked for and there later, when whenThere() is called. A layer that failed is not
-   * asked for again.
+   * asked for again; one that is late is shown when it comes after all.
    * @type {(layer: number) => NamedArray | null}
    */
   patterns(layer) {
     if (!this.layers.has(layer)) {
       this.layers.set(layer, null);
+      const patience = setTimeout(() => {
+        this.late.add(layer);
+        this.whenThere();
+      }, PATIENCE);
       this.loadLayer(layer)
         .then(unpack)
         .then(({ arrays }) => this.layers.set(layer, arrays.pattern))
@@ -195,7 +204,10 @@ export class RunData {
           this.failed.add(layer);
           console.warn(`The attention patterns of layer ${layer} could not be read: ${error.message}`);
         })
-        .then(() => this.whenThere());
+        .then(() => {
+          clearTimeout(patience);
+          this.whenThere();
+        });
     }
     return this.layers.get(layer) ?? null;
   }

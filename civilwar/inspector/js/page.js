@@ -40,7 +40,8 @@ function deliver(name) {
   if (!delivery) {
     const asked = (delivery = new Deferred());
     deliveries.set(name, asked);
-    const script = html(null, "script", { src: `${BASE}inspector/${name}.js` });
+    const address = name.split("/").map(encodeURIComponent).join("/");
+    const script = html(null, "script", { src: `${BASE}inspector/${address}.js` });
     script.onerror = () => {
       deliveries.delete(name);
       asked.reject(new Error(`${script.src} is missing`));

@@ -146,7 +146,9 @@ export function pattern(context) {
     figure.classList.toggle("cwi-waiting", !weights);
     if (!weights) {
       blank(state);
-      return say(`The attention of this layer ${data.failed.has(layer) ? "could not be loaded" : "is on its way"}.`);
+      const late = "has not come yet; in a notebook, a kernel has to run to send it";
+      const missing = data.failed.has(layer) ? "could not be loaded" : data.late.has(layer) ? late : "is on its way";
+      return say(`The attention of this layer ${missing}.`);
     }
     // the square root, so that weights of a few hundredths can be seen at all
     for (let i = 0; i < rects.length; i++) rects[i].style.fillOpacity = String(Math.sqrt(weights[i] / 255));
