@@ -175,7 +175,7 @@ def test_a_run_that_diverges_is_reported_left_as_it_is_and_the_sweep_goes_on(
     lines = list(sweep.run_sweep())
     assert lines[1] == f"[ 2/3] {NAMES[1]}: diverged (the loss is nan at step 3)"
     assert [name for name, _ in trainer.asked] == NAMES
-    assert sorted(path.name for path in (folder / "data").iterdir()) == [NAMES[0], NAMES[2]]
+    assert sorted(path.name for path in (folder / "data").glob("[!.]*")) == [NAMES[0], NAMES[2]]
     assert Run(folder / "runs" / NAMES[1]).manifest["status"] == "diverged"
     assert [sweep.is_recorded(config) for config in CONFIGS] == [True, False, True]
 
