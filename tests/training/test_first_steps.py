@@ -47,6 +47,7 @@ def first_batches() -> Corpus:
         probe=Tokens(stored["probe"], half),
         n_documents=0,
         n_bytes=0,
+        skipped=(),
         separator_ids=separator_ids,
     )
 
