@@ -24,8 +24,8 @@ SCHEMA_VERSION = 2
 LARGEST_INT = 2**31 - 1
 #: Four times the largest in use; the tokenizer's library ends the process over one that fits no memory.
 LARGEST_VOCABULARY = 2**20
-#: No learning rate, momentum or decay comes near. Products of two, over one minus a beta, stay within float32.
-LARGEST_RATE = 1e6
+#: No learning rate, momentum or decay comes near. float32 holds it, and what it makes of a model is seen as a divergence.
+LARGEST_RATE = 1e30
 #: RoPE's base, a hundred thousand times the largest in use.
 LARGEST_BASE = 1e12
 
@@ -64,7 +64,7 @@ def _require_positive_int(owner: object, *names: str) -> None:
 def _require_rate(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        _require(_is_rate(value), name, value, f"a finite number of at least 0 and at most {LARGEST_RATE:,.0f}")
+        _require(_is_rate(value), name, value, f"a finite number of at least 0 and at most {LARGEST_RATE:g}")
 
 
 def _require_choice(owner: object, **choices: Any) -> None:

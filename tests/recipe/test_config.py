@@ -154,7 +154,7 @@ def test_the_variants_asked_for_are_there() -> None:
         ("model", "vocab_size", 2**31 - 1),
         ("model", "vocab_size", 2**20 + 1),
         ("train", "muon_lr", 1e300),
-        ("train", "adamw_lr", 1.1e6),
+        ("train", "adamw_lr", 1.1e30),
         ("train", "weight_decay", 10**400),
         ("model", "qk_norm", "batch"),
         ("model", "rope_order", "random"),

@@ -654,7 +654,7 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(
 
 
 def test_an_absurd_learning_rate_is_reported_as_divergence(smoke_config: RunConfig) -> None:
-    config = shortened(smoke_config, 12, muon_lr=1e6)
+    config = shortened(smoke_config, 12, muon_lr=1e30)
     with pytest.raises(TrainingDiverged, match="lower the learning rate") as caught:
         train(config, "absurd", device="cpu", progress=False)
     run = open_run("absurd")
