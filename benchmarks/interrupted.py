@@ -67,7 +67,7 @@ def sweep(corpus: str) -> int:
 
 def verify(path: str) -> int:
     """Every file of a run against its manifest."""
-    cli._list = lambda options: Run(path).verify()
+    cli._list = lambda options: Run(Path(path)).verify(weights=True)
     return cli.main(["list"])
 
 
