@@ -32,7 +32,7 @@ from civilwar.runs.writer import SCAFFOLDING, RunWriter
 from civilwar.training import machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
-from civilwar.training.divergence import diverged, first_bad_step
+from civilwar.training.finite import diverged, first_bad_step
 from civilwar.training.ending import check_enough_text, experiment
 from civilwar.training.machine import choose_device
 from civilwar.training.signals import sigterm_interrupts, uninterrupted
@@ -65,7 +65,7 @@ def train(
             neither alone; the manifest says which sitting did which steps.
 
     Raises RunBusy, RunMismatch (another configuration, text or machine), RunDamaged or RunNotWritten (`civilwar.errors`),
-    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged (`civilwar.training.divergence`).
+    CorpusError, CacheDamaged, DeviceError, or TrainingDiverged (`civilwar.training.finite`).
     """
     chosen = choose_device(device)
     keep_freed_memory()

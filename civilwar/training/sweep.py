@@ -8,7 +8,7 @@ from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig
 from civilwar.runs.manifest import MANIFEST
 from civilwar.runs.reader import Run
 from civilwar.runs.recording import drop_weights, record
-from civilwar.training.divergence import TrainingDiverged
+from civilwar.training.finite import TrainingDiverged
 from civilwar.training.loop import train
 
 

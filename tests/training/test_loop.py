@@ -35,7 +35,7 @@ from civilwar.runs.records import Records
 from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
 from civilwar.training import loop as training
 from civilwar.training import machine
-from civilwar.training.divergence import TrainingDiverged, first_bad_step
+from civilwar.training.finite import TrainingDiverged, first_bad_step
 from civilwar.training.loop import train
 
 

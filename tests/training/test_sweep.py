@@ -24,7 +24,7 @@ from civilwar.runs.schema import WEIGHTS
 from civilwar.runs.writer import RunWriter
 from civilwar.training import loop as train
 from civilwar.training import sweep
-from civilwar.training.divergence import TrainingDiverged
+from civilwar.training.finite import TrainingDiverged
 
 #: Eight seeds of the baseline and four of every control.
 N_PLANNED = 8 + 4 * (len(VARIANTS) - 1)
