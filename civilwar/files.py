@@ -34,9 +34,9 @@ _in_use: set[Path] = set()
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its place only if the block ends well.
 
-    The path is this call's own, so that two writers never share one; the later one wins. A folder that is replaced is first
-    moved aside, then the new one in, then the old one away: whenever the process is killed, one of the two is whole on disk,
-    and `recover`, which this function begins with, puts it back.
+    The path is this call's own, so that two writers never share one. Of two files the later one wins; who writes folders takes
+    a lock. A folder that is replaced is first moved aside, then the new one in, then the old one away: whenever the process is
+    killed, one of the two is whole on disk, and `recover`, which this function begins with, puts it back.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     recover(target)
@@ -50,7 +50,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         else:
             os.replace(temporary, target)
     finally:
-        remove(temporary)
+        with contextlib.suppress(
+            OSError
+        ):  # what went wrong before is the thing to tell; the next writer clears this away
+            remove(temporary)
         _in_use.difference_update((temporary, aside))
 
 

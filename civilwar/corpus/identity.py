@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from civilwar import paths
-from civilwar.corpus.cache import CacheDamaged
+from civilwar.corpus.cache import CacheDamaged, CacheNotWritten
 from civilwar.corpus.sources import CorpusError, Document, read_documents
 from civilwar.errors import RunMismatch
 
@@ -26,7 +26,7 @@ def checksum_here(source: str, cache: Path | None = None) -> str | None:
         return None
     try:
         return checksum(read_documents(source, paths.cache() if cache is None else cache))
-    except (CorpusError, CacheDamaged, OSError):
+    except (CorpusError, CacheDamaged, CacheNotWritten, OSError):
         return None
 
 

@@ -49,7 +49,7 @@ class Pick:
     says: str
     """The same in words, as a noun phrase."""
     metric: str
-    """What the inspector colours and plots: the name of a measure of `civilwar.inspector.measures`."""
+    """What the inspector colours and plots: the name of a measure of `civilwar.names.measures`."""
 
 
 @dataclass(frozen=True, kw_only=True)

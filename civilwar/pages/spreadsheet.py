@@ -17,6 +17,8 @@ def csv_text(table: pd.DataFrame) -> str:
     That goes for column names too. Numbers stay as they are, with a sign or not, alone or as "-1 to 1" and
     "+2 ± 1", and so does a lone dash.
     """
+    if not len(table.columns):
+        return "\n"
     columns = [column if _has_no_text(column) else column.map(_inert) for _, column in table.items()]
     safe = pd.concat(columns, axis="columns").set_axis([_inert(name) for name in table.columns], axis="columns")
     text: str = safe.to_csv(index=False, float_format="%.5g", lineterminator="\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe import plan
 from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig, make_config
-from civilwar.runs.reader import Run, check_same_config, find_run
+from civilwar.runs.reader import Run, check_one_text, check_same_config, find_run
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Sweep:
 def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
     """The complete runs of the plan that stands beside a preset, this machine's or recorded; never trains.
 
-    Raises RunMismatch where a run of a planned name has another configuration.
+    Raises RunMismatch where a run of a planned name has another configuration, or where two read different texts.
     """
     runs: dict[str, dict[int, Run]] = {}
     missing: list[str] = []
@@ -83,13 +83,15 @@ def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
             continue
         check_same_config(run.config, config, run.path)
         runs.setdefault(config.variant, {})[config.seed] = run
+    check_one_text([run for by_seed in runs.values() for run in by_seed.values()])
     return Sweep(runs, tuple(missing), planned[0])
 
 
 def open_variants(run: Run) -> Sweep:
     """The run itself and every complete variant with its preset, seed and corpus, this machine's or recorded; never trains.
 
-    Nothing was planned at this scale, so nothing is missing. Raises RunMismatch where a run of a variant's name has another
+    A variant that was trained on another text of that name does not belong here. Nothing was planned at this scale, so nothing
+    is missing. Raises RunMismatch where a run of a variant's name has another
     configuration.
     """
     config = run.config
@@ -99,5 +101,6 @@ def open_variants(run: Run) -> Sweep:
         path = find_run(wanted.default_name) if variant != config.variant else None
         if path is not None and (other := Run(path)).complete:
             check_same_config(other.config, wanted, path)
-            runs[variant] = {config.seed: other}
+            if other.text_checksum == run.text_checksum or None in (other.text_checksum, run.text_checksum):
+                runs[variant] = {config.seed: other}
     return Sweep(runs, (), config)

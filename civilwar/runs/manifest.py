@@ -29,12 +29,15 @@ def read_manifest(run: Path) -> Entries:
             f"{file} has no checksum of its own, so another version of civilwar wrote it. Read it with that version "
             f"(commit {entries.get('commit')}), or train the run again under a new name."
         )
-    if own != content_sha256(entries):
-        raise RunDamaged(
-            f"{file} was altered since it was written: its own checksum does not fit. Restore it from a copy, or train "
-            "the run again under a new name."
-        )
-    return checked_entries(entries, file)
+    try:
+        if own != content_sha256(entries):
+            raise RunDamaged(
+                f"{file} was altered since it was written: its own checksum does not fit. Restore it from a copy, or train "
+                "the run again under a new name."
+            )
+        return checked_entries(entries, file)
+    except RecursionError as error:
+        raise RunDamaged(f"{file} is nested too deeply to be a manifest. Restore it from a copy.") from error
 
 
 def write_manifest(run: Path, entries: Mapping[str, Any]) -> None:

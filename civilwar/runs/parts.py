@@ -14,6 +14,7 @@ import numpy as np
 from civilwar.errors import RunDamaged
 from civilwar.files import atomic_path, read_json, remove, sha256, write_json
 from civilwar.runs.records import REMEDY, Records
+from civilwar.runs.trust import plain_file
 
 PARTS = "parts"
 #: In the folder of each part: its files' checksums.
@@ -70,19 +71,30 @@ def read_parts(run: Path) -> Records:
     records = Records.concatenate([Records.read(folder) for folder in folders])
     if "train" in records.tables:
         steps = records.tables["train"]["step"].to_numpy()
-        check_steps(steps, int(steps.max()), run / PARTS)
+        check_steps(steps, int(steps.max(initial=-1)), run / PARTS)
     return records
 
 
 def check_steps(steps: np.ndarray, last: int, where: Path) -> None:
     """Raise RunDamaged, naming the first step in question, unless ``steps`` are 0 to ``last``, each exactly once."""
-    times = np.bincount(steps, minlength=last + 1)
-    bad = np.flatnonzero(times != 1)
-    if len(bad):
-        fault = "is missing" if times[bad[0]] == 0 else "stands there more than once"
-        raise RunDamaged(f"{where}: step {bad[0]} {fault}: a part was removed, copied or exchanged. {REMEDY}")
+    if not np.issubdtype(steps.dtype, np.integer):
+        raise RunDamaged(f"{where}: its steps are no whole numbers. {REMEDY}")
+    # not a count of every number up to the largest, which somebody else may have written
+    found, times = np.unique(steps, return_counts=True)
+    odd = [*found[(times > 1) | (found < 0) | (found > last)][:1], *_first_gap(found, last)]
+    if odd:
+        bad = min(odd)
+        fault = "is missing" if bad not in found else "stands there more than once, or is none of the run's"
+        raise RunDamaged(f"{where}: step {bad} {fault}: a part was removed, copied or exchanged. {REMEDY}")
     if not np.array_equal(steps, np.arange(last + 1)):
         raise RunDamaged(f"{where}: its steps are not 0 to {last} in order. {REMEDY}")
+
+
+def _first_gap(found: np.ndarray, last: int) -> list[int]:
+    """The first of 0 to ``last`` that is not among ``found``, ascending and all different; nothing where all are."""
+    inside = found[(found >= 0) & (found <= last)]
+    gaps = np.flatnonzero(inside != np.arange(len(inside)))
+    return [int(gaps[0])] if len(gaps) else [len(inside)] if len(inside) <= last else []
 
 
 def up_to(records: Records, step: int) -> Records:
@@ -117,5 +129,6 @@ def _check_files(part: Path) -> None:
 
 
 def _sums(part: Path) -> dict[str, str]:
-    files = sorted(file for file in part.rglob("*") if file.is_file() and file.name != PART_SUMS)
-    return {file.relative_to(part).as_posix(): sha256(file) for file in files}
+    files = sorted(file for file in part.rglob("*") if not file.is_dir() and file.name != PART_SUMS)
+    names = [file.relative_to(part).as_posix() for file in files]
+    return {name: sha256(plain_file(part, name)) for name in names}

@@ -24,6 +24,7 @@ from civilwar.runs.manifest import MANIFEST, read_manifest, sittings
 from civilwar.runs.parts import PARTS, read_parts
 from civilwar.runs.records import REMEDY, Records, read_arrays, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
+from civilwar.runs.trust import plain_file
 
 #: How often a reader looks again where parts changed under its eyes.
 ATTEMPTS = 5
@@ -173,9 +174,7 @@ class Run:
 
     def _verify(self, relative: str) -> None:
         expected = self.manifest.get("files", {}).get(relative)
-        file = self.path / relative
-        if not file.is_file():
-            raise RunDamaged(f"{file} is missing. {REMEDY}")
+        file = plain_file(self.path, relative)
         if expected is not None and sha256(file) != expected:
             raise RunDamaged(f"{file} differs from the checksum in {MANIFEST}: it was cut short or altered. {REMEDY}")
 
@@ -191,6 +190,17 @@ def rows_of(recorded: np.ndarray, steps: Sequence[int] | np.ndarray) -> np.ndarr
             "steps, or train the run again."
         )
     return at
+
+
+def check_one_text(runs: Sequence[Run]) -> None:
+    """Raise RunMismatch, naming two of them, unless all runs whose text is known by its checksum read the same."""
+    known = [run for run in runs if run.text_checksum is not None]
+    for run in known[1:]:
+        if run.text_checksum != known[0].text_checksum:
+            raise RunMismatch(
+                f"{known[0].path} and {run.path} were trained on different texts ({known[0].text_checksum} and "
+                f"{run.text_checksum}), so they are no runs of one plan. Remove one of them, or give it another name."
+            )
 
 
 def find_run(name: str) -> Path | None:

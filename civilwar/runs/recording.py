@@ -21,7 +21,7 @@ from civilwar.files import atomic_path, recover, sha256
 from civilwar.recipe.config import RunConfig
 from civilwar.runs.columns import Group, Table, Thinning
 from civilwar.runs.manifest import read_manifest, write_manifest
-from civilwar.runs.reader import Run, open_run
+from civilwar.runs.reader import Run, check_one_text, open_run
 from civilwar.runs.records import Records
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 from civilwar.runs.trust import plain_file
@@ -41,7 +41,8 @@ def record(name: str, form: Form = "whole", replace: bool = False) -> Path:
         replace: let a form that holds less take the place of one that holds more.
 
     Raises RunError where the run is incomplete, where ``data/`` has another run of that name, or more of this one than
-    ``form`` keeps; RunDamaged where a file of it was altered or is a link; RunNotWritten where the disk refused a file.
+    ``form`` keeps; RunMismatch where it has this run of another text; RunDamaged where a file of it was altered or is a link;
+    RunNotWritten where the disk refused a file.
     """
     run = open_run(name)
     if not run.complete:
@@ -72,6 +73,7 @@ def _check_replaceable(target: Path, run: Run, form: Form, replace: bool) -> Non
     recorded = Run(target)
     if recorded.config.hash != run.config.hash:
         raise RunError(f"{target} holds another run of that name: remove it first, or record under another name.")
+    check_one_text([recorded, run])
     lost = sorted(_left_out(run, form).keys() - recorded.manifest.get("left_out", {}).keys())
     if lost and not replace:
         raise RunError(

@@ -21,6 +21,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "files": dict,
     "left_out": dict,
     "resumed_at": list,
+    "sittings": list,
 }
 
 
@@ -48,6 +49,11 @@ def checked_entries(entries: dict[str, Any], file: Path) -> Entries:
     for key, kind in _KINDS.items():
         if key in entries and not isinstance(entries[key], kind):
             raise _not_as_written(file, f"its entry {key!r} is of the wrong kind")
+    for sitting in entries.get("sittings", []):
+        if not isinstance(sitting, dict) or not isinstance(sitting.get("from_step"), int):
+            raise _not_as_written(file, "one of its sittings has no first step")
+        if not all(isinstance(sitting.get(name, {}), dict) for name in ("versions", "device")):
+            raise _not_as_written(file, "the versions or the device of one of its sittings are of the wrong kind")
     checked = Entries(file, entries)
     if checked.get("status") == "complete":
         _ = checked["files"]

@@ -4,6 +4,7 @@ A checkpoint is a folder named by its step, renamed into place when whole: ``sta
 that says what belongs to it, with the checksum of the state and one of its own. Nothing here knows the loop.
 """
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,12 @@ class Checkpoints:
             raise RunDamaged(f"checkpoint {newest} is damaged ({error}). Remove that folder {spare}.") from error
         if not good:
             raise RunDamaged(f"checkpoint {newest} is damaged: its checksum does not fit. Remove that folder {spare}.")
-        return torch.load(newest / STATE, map_location=device, weights_only=True), Entries(newest / SIDECAR, sidecar)
+        try:
+            state = torch.load(newest / STATE, map_location=device, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            # a checksum tells that nothing changed, not that a friend wrote it: code in a pickle is never run
+            raise RunDamaged(f"checkpoint {newest} holds no training state. Remove that folder {spare}.") from error
+        return state, Entries(newest / SIDECAR, sidecar)
 
     def _at(self, step: int) -> Path:
         return self.folder / f"{step:06d}"

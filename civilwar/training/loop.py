@@ -32,8 +32,8 @@ from civilwar.runs.writer import SCAFFOLDING, RunWriter
 from civilwar.training import machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
-from civilwar.training.finite import diverged, first_bad_step
 from civilwar.training.ending import check_enough_text, experiment
+from civilwar.training.finite import diverged, first_bad_step
 from civilwar.training.machine import choose_device
 from civilwar.training.signals import sigterm_interrupts, uninterrupted
 

@@ -35,7 +35,10 @@ def choose_device(wanted: str = "auto") -> torch.device:
     if not available.get(wanted.partition(":")[0], False):
         there = ", ".join(name for name, there in available.items() if there)
         raise DeviceError(f"device = {wanted!r}: expected auto or one that this machine has ({there}).")
-    return torch.device(wanted)
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        raise DeviceError(f"device = {wanted!r}: expected auto, cpu, mps, cuda or cuda:NUMBER.") from error
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

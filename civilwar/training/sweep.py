@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from civilwar import paths
+from civilwar.corpus.identity import check_same_text, checksum_here
 from civilwar.recipe import plan
 from civilwar.recipe.config import DEFAULT_CORPUS, RunConfig
 from civilwar.runs.manifest import MANIFEST
@@ -38,9 +39,11 @@ def _one(config: RunConfig, device: str) -> str:
 
 
 def is_recorded(config: RunConfig) -> bool:
-    """Whether ``data/`` has this very run, complete."""
+    """Whether ``data/`` has this very run, complete. Raises RunMismatch where its text has been edited since."""
     folder = paths.recorded() / config.default_name
     if not (folder / MANIFEST).is_file():
         return False
     run = Run(folder)
+    if config.corpus.startswith("path:"):
+        check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), folder)
     return run.complete and run.config.hash == config.hash

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from civilwar import files
 from civilwar.corpus import sources
 from civilwar.corpus.cache import CacheDamaged
-from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, _checksum, load_corpus
+from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, load_corpus
 from civilwar.corpus.sources import Document, read_documents
 from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
 from civilwar.errors import CorpusWarning
@@ -530,16 +530,16 @@ def test_by_default_the_cache_is_the_packages_own(tmp_path: Path, monkeypatch: p
 
 
 def test_the_checksum_covers_texts_and_modules(tmp_path: Path) -> None:
-    def checksum(name: str, texts: list[str]) -> str:
+    def loaded(name: str, texts: list[str]) -> str:
         return load_corpus(write_jsonl(tmp_path / name, texts), 300, tmp_path / "cache").checksum
 
     texts = prose(60)
-    first = checksum("rows.jsonl", texts)
+    first = loaded("rows.jsonl", texts)
     assert re.fullmatch("[0-9a-f]{64}", first)
     (tmp_path / "elsewhere").mkdir()
-    assert checksum("elsewhere/rows.jsonl", texts) == first
-    assert len({first, checksum("other.jsonl", texts), checksum("rows.jsonl", texts[::-1])}) == 3
-    assert _checksum([Document("a", "bc")]) != _checksum([Document("ab", "c")])
+    assert loaded("elsewhere/rows.jsonl", texts) == first
+    assert len({first, loaded("other.jsonl", texts), loaded("rows.jsonl", texts[::-1])}) == 3
+    assert checksum([Document("a", "bc")]) != checksum([Document("ab", "c")])
 
 
 def test_facts_are_plain_numbers(corpus: Corpus) -> None:

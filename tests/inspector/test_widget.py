@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from bs4 import BeautifulSoup
 from traitlets import TraitError
@@ -100,8 +101,10 @@ def test_a_name_cannot_break_out_of_page_or_script(inspector: HeadInspector, tmp
 def test_the_still_picture_shows_the_same_state(smoke_run: Run, metric: str) -> None:
     inspector = HeadInspector(smoke_run, layer=1, query_head=2, step=3, metric=metric)
     left, right = inspector.still().axes
-    assert "step 3" in left.get_title()
-    assert "layer 1, query head 2" in right.get_title()
+    # where the style in force puts titles
+    left_title, right_title = (ax.get_title(loc=mpl.rcParams["axes.titlelocation"]) for ax in (left, right))
+    assert "step 3" in left_title
+    assert "layer 1, query head 2" in right_title
     assert [line.get_xdata()[0] for line in right.lines][-1] == 3
     # one cell a head, and the frame of the selected one
     model = smoke_run.config.model

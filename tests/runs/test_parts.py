@@ -124,16 +124,24 @@ def test_a_run_that_lacks_its_last_steps_is_not_finished(run: Path) -> None:
     [
         ([0, 1, 3], "step 2 is missing"),
         ([0, 1, 2], "step 3 is missing"),
+        ([], "step 0 is missing"),
+        # as large as the type holds: nothing is to be counted up to it
+        ([0, 1, 2, 2**31 - 1], "step 3 is missing"),
+        ([-1, 0, 1, 2, 3], "step -1 .* is none of the run's"),
         ([0, 1, 1, 2, 3], "step 1 stands there more than once"),
         ([0, 2, 1, 3], "in order"),
-        ([], "step 0 is missing"),
-        ([0, 1, 2, 3, 4], "in order"),
+        ([0, 1, 2, 3, 4], "step 4 .* is none of the run's"),
     ],
 )
 def test_steps_that_are_not_each_there_once_are_named(tmp_path: Path, steps: list[int], message: str) -> None:
     check_steps(np.arange(4), 3, tmp_path)
     with pytest.raises(RunDamaged, match=message):
         check_steps(np.array(steps, dtype=np.int32), 3, tmp_path)
+
+
+def test_steps_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunDamaged, match="no whole numbers"):
+        check_steps(np.array([0.0, 1.0, 2.5]), 2, tmp_path)
 
 
 def test_rows_up_to_a_step_leave_the_rest_out() -> None:

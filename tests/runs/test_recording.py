@@ -13,11 +13,11 @@ import pytest
 from synthetic import make_synthetic_config, write_run
 
 from civilwar import cli, paths
-from civilwar.errors import RunDamaged, RunError, RunNotWritten
+from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotWritten
 from civilwar.files import sha256
 from civilwar.runs import recording
 from civilwar.runs.columns import often_kept
-from civilwar.runs.manifest import read_manifest
+from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, rows_of
 from civilwar.runs.schema import ARRAYS, TABLES
 from civilwar.runs.writer import RunWriter
@@ -99,6 +99,16 @@ def test_another_run_of_that_name_is_not_overwritten(data: Path, trained: Run) -
     with pytest.raises(RunError, match="another run of that name"):
         recording.record(trained.name)
     assert Run(other.path).config == other.config
+
+
+def test_a_run_of_another_text_is_not_overwritten(data: Path, trained: Run) -> None:
+    target = recording.record(trained.name)
+    manifest = read_manifest(target)
+    other = manifest | {"corpus": manifest["corpus"] | {"checksum": "another text"}}
+    write_manifest(target, other)
+    with pytest.raises(RunMismatch, match="different texts"):
+        recording.record(trained.name)
+    assert read_manifest(target)["corpus"]["checksum"] == "another text"
 
 
 # ---------------------------------------------------------------- what takes whose place

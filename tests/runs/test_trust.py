@@ -115,3 +115,34 @@ def test_links_pipes_and_folders_are_no_plain_files(run: Run, tmp_path: Path) ->
 def test_a_damaged_entry_is_a_run_s_error() -> None:
     """So that whoever handles those handles it."""
     assert issubclass(RunDamaged, RunError)
+
+
+def test_a_file_behind_a_link_is_not_read_though_its_checksum_fits(run: Run, tmp_path: Path) -> None:
+    file = run.path / "tables" / "train.parquet"
+    elsewhere = tmp_path / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+    opened = Run(run.path)
+    with pytest.raises(RunDamaged, match="is a link"):
+        opened.table("train")
+    with pytest.raises(RunDamaged, match="is a link"):
+        opened.verify()
+
+
+@pytest.mark.parametrize(
+    "sittings",
+    ["abc", [1], [{}], [{"from_step": "0"}], [{"from_step": 0, "versions": []}], [{"from_step": 0, "device": 1}]],
+)
+def test_sittings_of_the_wrong_kind_are_named(run: Run, sittings: Any) -> None:
+    sign(run, sittings=sittings)
+    with pytest.raises(RunDamaged, match="sitting"):
+        Run(run.path)
+
+
+def test_a_manifest_nested_without_end_is_said(run: Run) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(400):
+        nested = {"a": nested}
+    sign(run, more=nested)
+    with pytest.raises(RunDamaged, match="nested too deeply"):
+        Run(run.path)

@@ -77,3 +77,17 @@ def test_a_copy_that_somebody_made_beside_them_is_no_checkpoint(two: Checkpoints
     assert two.steps() == [7, 15]
     two.save(20, state(20))
     assert sorted(entry.name for entry in two.folder.iterdir()) == ["000015", "000015 (copy)", "000020"]
+
+
+def test_code_in_a_checkpoint_is_never_run(two: Checkpoints, tmp_path: Path) -> None:
+    """A state that a stranger pickled, with checksums that fit."""
+    trace = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return trace.touch, ()
+
+    two.save(20, {"model": Bomb()})
+    with pytest.raises(RunDamaged, match=r"holds no training state\. Remove that folder to go on from step"):
+        two.load_newest(CPU)
+    assert not trace.exists()

@@ -138,7 +138,7 @@ def test_a_line_comes_as_soon_as_its_run_is_recorded(folder: Path, make_trainer:
     lines = sweep.run_sweep()
     next(lines)
     assert trainer.asked == [(NAMES[0], "auto")]
-    assert [path.name for path in (folder / "data").iterdir()] == NAMES[:1]
+    assert [path.name for path in (folder / "data").glob("[!.]*")] == NAMES[:1]
 
 
 def test_what_is_recorded_is_not_trained_again(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
