@@ -7,7 +7,7 @@ import pandas as pd
 
 from civilwar.analysis import beside, controls, roles
 from civilwar.names.kinds import KINDS
-from civilwar.names.variants import LABELS
+from civilwar.names.variants import LABELS, VARIANTS
 from civilwar.recipe.plan import BASELINE
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
@@ -71,6 +71,12 @@ def costliest_to_silence(by_kind: pd.DataFrame) -> str:
 
 
 # ---------------------------------------------------------------- phase 6
+
+
+def controls_there_are() -> pd.DataFrame:
+    """One row for each variant that is no baseline: control, what is changed."""
+    rows = [(variant.label, variant.says) for variant in VARIANTS.values() if variant.key != BASELINE]
+    return pd.DataFrame(rows, columns=["control", "what is changed"])
 
 
 def lacking(sweep: Sweep, variants: Sequence[str] = (), baseline_seeds: int = 1) -> str:

@@ -151,3 +151,9 @@ def test_the_loud_heads_have_a_sentence_even_where_there_are_none() -> None:
     heads = pd.DataFrame({"norm": [12.0, 11.5, 9.0], "entropy": [1.25, 2.0, 5.0]})
     assert sentences.loud_heads(heads) == "Here the attention of the loud ones has 1.2 to 2.0 nats."
     assert sentences.loud_heads(heads.assign(norm=11.0)) == "Here no head is that loud."
+
+
+def test_every_control_is_told_and_the_baseline_is_none() -> None:
+    told = sentences.controls_there_are()
+    assert list(told["control"]) == [label for key, label in LABELS.items() if key != "baseline"]
+    assert told["what is changed"].str.len().min() > 0
