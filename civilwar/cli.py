@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -16,15 +16,22 @@ from civilwar.runs.reader import open_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Errors that name their remedy are printed as one line, with exit status 1."""
+    """Run one command. Returns its exit status, as `in_one_sentence` has it."""
     options = _parser().parse_args(arguments)
+    return in_one_sentence(lambda: options.command(options))
+
+
+def in_one_sentence(do: Callable[[], int | None]) -> int:
+    """Call ``do``; what goes wrong and names its remedy is said in one line on the error stream.
+
+    Returns what ``do`` returned, or 0; 1 after an error; 130 or 143 after Ctrl-C or SIGTERM, as shells count signals.
+    """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            return int(options.command(options) or 0)
+            return int(do() or 0)
         except KeyboardInterrupt as stop:
             _say(str(stop) or "interrupted; the same command does what is left.")
-            # as shells count signals: SIGTERM is 15, Ctrl-C 2
             return 143 if isinstance(stop, Terminated) else 130
         except ModuleNotFoundError as error:
             _say(f"the package {error.name} is not installed: `pip install 'civilwar[book,corpus]'` has all there is.")
