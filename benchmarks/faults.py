@@ -25,7 +25,7 @@ import kills
 import torch
 
 from civilwar import paths
-from civilwar.files import sha256, write_json
+from civilwar.files import read_json, sha256, write_json
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -387,7 +387,8 @@ FAULTS: dict[str, Callable[[Workshop], Outcome]] = {
     "full_everywhere": series(
         lambda commands, corpus: kills.full_disk(commands, FULL_TIMES, corpus),
         "the disk is full from some system call on: training, caches, recording; then there is room again",
-        {1},
+        # from the last calls on nothing more is written, and the command is done
+        {0, 1},
     ),
     "damaged_files": series(
         kills.damaged_files, "each file of a complete run and of a recording: bits flipped, cut, emptied, removed", {1}
@@ -425,7 +426,7 @@ def workshop() -> Iterator[Workshop]:
 
 
 def main() -> int:
-    """Do all of them, or those named; those that have a folder of their own two at a time."""
+    """Do all of them, or those named, and record them; those that have a folder of their own two at a time."""
     chosen = sys.argv[1:] or list(FAULTS)
 
     def do(name: str, shop: Workshop) -> Outcome:
@@ -439,11 +440,16 @@ def main() -> int:
         with ThreadPoolExecutor(2) as pool:
             rows = dict(zip(apart, pool.map(lambda name: do(name, shop), apart), strict=True))
         rows |= {name: do(name, shop) for name in chosen if name not in SERIES}
-    if chosen == list(FAULTS):
+    file = paths.recorded() / RESULT
+    before = {row["name"]: row for row in read_json(file)["faults"]} if file.is_file() else {}
+    recorded = {name: row for name, row in before.items() if name in FAULTS} | {
+        name: {"name": name} | asdict(row) for name, row in rows.items()
+    }
+    if recorded.keys() == FAULTS.keys():
         versions = {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]}
         # a list, so that they stand in the page in the order of this file
-        faults = [{"name": name} | asdict(rows[name]) for name in FAULTS]
-        write_json(paths.recorded() / RESULT, {"versions": versions, "system": platform.system(), "faults": faults})
+        faults = [recorded[name] for name in FAULTS]
+        write_json(file, {"versions": versions, "system": platform.system(), "faults": faults})
     return 0 if all(row.good for row in rows.values()) else 1
 
 

@@ -23,6 +23,8 @@ from civilwar.files import sha256
 
 HERE = Path(__file__).parent
 TEXT = "# Heads\n\nA head attends to what came before it; some attend to the first token only. {}\n\n"
+#: As a shell shows SIGKILL.
+KILLED_STATUS = 137
 #: How often each command is killed.
 TIMES = {"training": 80, "caches": 20, "recording": 60, "papermill": 20, "book": 20, "sweep": 12}
 
@@ -66,7 +68,8 @@ class Commands:
         self, task: str, *arguments: str, below: Path, n: int = 0, full: bool = False, seconds: float = 0
     ) -> Result:
         """Do a task, interrupted at the ``n``-th counted call below a folder, or after some seconds, or not at all."""
-        output = self.folder / "output.txt"
+        # not in the folder whose disk may be full
+        output = self.folder.with_name(f"{self.folder.name}.txt")
         places = {"CIVILWAR_RUNS": self.runs, "CIVILWAR_CACHE": self.cache, "RECORDED": self.recorded}
         order = {
             "task": task,
@@ -102,7 +105,8 @@ class Tally:
         """Count one interruption."""
         self.times += 1
         self.statuses.add(result.status)
-        self.sentence = result.said
+        if result.status != KILLED_STATUS:  # what is on the screen of a killed command is no sentence about it
+            self.sentence = result.said
         self.wrong += [problem for problem in problems if problem]
 
     def says_one_sentence(self, result: Result) -> str | None:
