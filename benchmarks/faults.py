@@ -31,7 +31,9 @@ from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 FAULTY = Path(__file__).with_name("faulty.py")
 CORPUS = "docstrings:networkx"
 RESULT = "benchmarks/faults.json"
-IN_TERMINAL = """import fcntl, os, sys, termios
+# a shell's background jobs, and all that they start, ignore the signal of Ctrl-C
+IN_TERMINAL = """import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])"""
 #: Problems printed of each row.

@@ -76,7 +76,8 @@ class Commands:
             "arguments": arguments,
             "environment": {name: str(place) for name, place in places.items()},
             "output": str(output),
-            "below": str(below),
+            # the slash keeps a neighbour whose name begins alike out of it
+            "below": f"{below}/",
             "n": n,
             "full": full,
             "seconds": seconds,
