@@ -6,6 +6,7 @@ What takes long is made once for all workers: trained runs, executed notebooks, 
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from civilwar.recipe.config import RunConfig, make_config  # noqa: E402
 from civilwar.runs.reader import Run  # noqa: E402
 
 torch.set_num_threads(1)
+# what a shell runs in the background ignores Ctrl-C, and the tests of interrupts would test nothing
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # the same examples every time, and no verdict that hangs on the machine's speed
 settings.register_profile("civilwar", derandomize=True, deadline=None, database=None, max_examples=20)
 settings.load_profile("civilwar")

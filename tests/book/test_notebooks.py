@@ -144,7 +144,8 @@ def pages_of(name: str, out: Path, parameters: dict[str, object]) -> list[str]:
 def test_controls_without_a_sweep_are_sentences(executed: Executed, smoke_run: Run) -> None:
     pages = pages_in(executed("06_controls"))
     # the run's own numbers need no sweep
-    (own,) = (page for page in pages if "cw-figure" in page)
+    told, own = (page for page in pages if "cw-figure" in page)
+    assert 'id="T_controls_there_are"' in told
     assert 'id="T_controls_here"' in own
     assert "no other variant is there" in executed("06_controls").read_text(encoding="utf-8")
     said = [page for page in pages if "cw-note" in page]

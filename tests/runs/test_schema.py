@@ -16,7 +16,15 @@ from civilwar.runs.manifest import MANIFEST
 from civilwar.runs.reader import Run
 from civilwar.runs.schema import ARRAYS, TABLES
 
-RECORDED = sorted(file.parent for file in paths.recorded().glob(f"*/{MANIFEST}"))
+EVERY_RUN = sorted(file.parent for file in paths.recorded().glob(f"*/{MANIFEST}"))
+#: The first and the last seed of each variant at each size: what lies between was recorded by the same code.
+RECORDED = sorted(
+    {
+        path
+        for runs in (EVERY_RUN, EVERY_RUN[::-1])
+        for path in {run.name.rpartition("-")[0]: run for run in runs}.values()
+    }
+)
 
 
 def every_column() -> list[Column]:
