@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import WORDS
 
 from civilwar import files
 from civilwar.corpus import sources
@@ -45,21 +46,7 @@ def corpus(corpus_cache: Path) -> Corpus:
 def prose(n: int, seed: int = 0) -> list[str]:
     """``n`` different documents of some 300 characters, with words that repeat."""
     rng = np.random.default_rng(seed)
-    words = [
-        "gradient",
-        "norm",
-        "head",
-        "the",
-        "of",
-        "attention",
-        "layer",
-        "grows",
-        "while",
-        "another",
-        "shrinks",
-        "slowly",
-    ]
-    return [f"Text {seed} {i}. " + " ".join(rng.choice(words, 50)) + "." for i in range(n)]
+    return [f"Text {seed} {i}. " + " ".join(rng.choice(WORDS, 50)) + "." for i in range(n)]
 
 
 def write_jsonl(file: Path, texts: list[str]) -> str:

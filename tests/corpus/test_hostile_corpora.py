@@ -20,6 +20,7 @@ import pytest
 from browser import Browser
 from hypothesis import given
 from hypothesis import strategies as st
+from texts import WORDS
 
 from civilwar import paths
 from civilwar.corpus.corpus import CorpusError, load_corpus
@@ -52,20 +53,6 @@ CONTROLS = [
     "\x08\x7f\x9b2J",
     "\u202egnihtyna\u202c",
     "\u2066\u2067\u200f\ufeff",
-]
-WORDS = [
-    "gradient",
-    "norm",
-    "head",
-    "the",
-    "of",
-    "attention",
-    "layer",
-    "grows",
-    "while",
-    "another",
-    "shrinks",
-    "slowly",
 ]
 
 
