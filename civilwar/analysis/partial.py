@@ -38,7 +38,7 @@ def head_scales(run: Run, step: int) -> pd.DataFrame:
 
     ``key_norm`` and entropies (those of `civilwar.analysis.focus`) are means over the probe texts, ``query_norm`` is that of
     the training batch, where alone it is recorded. ``logit_scale``: query_norm * key_norm / sqrt(d_head), the largest logit
-    that vectors of these lengths can make; in logits, at least 0. ``max_logit``: the largest logit that a query makes, as far as
+    that vectors of these lengths can make; in logits, at least 0. ``max_logit``: the largest that a query makes, as far as
     recorded; else undefined.
     """
     points = focus.head_points(run)
