@@ -41,7 +41,7 @@ def check_same_text(source: str, recorded: str | None, now: str | None, where: P
     """
     if recorded is None or now is None or recorded == now:
         return
-    why = " (another version of a package has other docstrings)" if source.startswith("docstrings") else ""
+    why = " (another version of a package has other text)" if source.startswith(("docstrings", "source")) else ""
     raise RunMismatch(
         f"{where} was trained on another text: {source} had the checksum {recorded[:16]} there and has {now[:16]} "
         f"now{why}. Put the former text back, or train under another name."
