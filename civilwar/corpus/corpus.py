@@ -23,7 +23,8 @@ from torch import Tensor
 from civilwar import paths
 from civilwar.corpus import identity
 from civilwar.corpus.cache import open_entry
-from civilwar.corpus.sources import CorpusError, Document, read_documents, skipped_files
+from civilwar.corpus.document import CorpusError, Document
+from civilwar.corpus.sources import read_documents, skipped_files
 from civilwar.corpus.tokenizer import (
     SEPARATOR,
     decode_each,

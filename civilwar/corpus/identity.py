@@ -6,7 +6,8 @@ from pathlib import Path
 
 from civilwar import paths
 from civilwar.corpus.cache import CacheDamaged, CacheNotWritten
-from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.corpus.document import CorpusError, Document
+from civilwar.corpus.sources import read_documents
 from civilwar.errors import RunMismatch
 
 

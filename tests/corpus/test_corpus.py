@@ -23,8 +23,9 @@ from civilwar import files
 from civilwar.corpus import packages, sources
 from civilwar.corpus.cache import CacheDamaged
 from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, load_corpus
+from civilwar.corpus.document import Document
 from civilwar.corpus.identity import checksum
-from civilwar.corpus.sources import Document, read_documents
+from civilwar.corpus.sources import read_documents
 from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
 from civilwar.errors import CorpusWarning
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from civilwar.corpus.corpus import load_corpus
+from civilwar.corpus.document import Document
 from civilwar.corpus.identity import check_same_text, checksum, checksum_here
-from civilwar.corpus.sources import Document
 from civilwar.errors import RunMismatch
 
 
