@@ -11,6 +11,7 @@ from typing import TextIO
 from civilwar.errors import CorpusWarning, RunError, Terminated, one_line
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
+from civilwar.recipe.plan import GROUPS
 from civilwar.runs.listing import list_folders
 from civilwar.runs.reader import open_run
 
@@ -106,9 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--replace", action="store_true", help="let a form that holds less replace one that holds more")
     record.set_defaults(command=_record)
 
-    sweep = commands.add_parser("sweep", help="train and record every run that the verdicts are computed from")
-    sweep.add_argument("--preset", default="laptop", choices=list(PRESETS))
-    sweep.add_argument("--corpus", default=DEFAULT_CORPUS)
+    sweep = commands.add_parser("sweep", help="train runs of the plan, by default those that the verdicts rest on")
+    sweep.add_argument("--group", default="laptop", choices=list(GROUPS), help="which part of the plan")
+    sweep.add_argument("--only", default="*", metavar="PATTERN", help="runs whose name matches, as in '*-baseline-*'")
+    sweep.add_argument("--preset", choices=list(PRESETS), help="another preset than the group's, for a trial")
+    sweep.add_argument("--corpus", help="another text than the group's, for a trial")
+    sweep.add_argument("--publish", action="store_true", help="record each run slim in data/ and drop its weights")
     sweep.add_argument("--device", default="auto")
     sweep.set_defaults(command=_sweep)
 
@@ -158,7 +162,10 @@ def _record(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     from civilwar.training.sweep import run_sweep
 
-    for line in run_sweep(options.preset, options.corpus, options.device):
+    lines = run_sweep(
+        options.group, options.only, options.preset, options.corpus, options.device, publish=options.publish
+    )
+    for line in lines:
         print(line, flush=True)
 
 
