@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from civilwar import paths
 from civilwar.corpus.corpus import Batches, Corpus, load_corpus
 from civilwar.corpus.identity import check_same_text, checksum_here
+from civilwar.durations import TimeLeft, in_words
 from civilwar.errors import RunMismatch, RunNotWritten
 from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
@@ -186,31 +187,44 @@ class Session:
     def _steps(self, first: int, progress: bool) -> None:
         """Every step from ``first`` to the end."""
         config, last = self.config, self.config.train.steps
-        snapshots = set(config.snapshot_steps())
+        snapshots, left = set(config.snapshot_steps()), TimeLeft()
         bar = tqdm(
             total=config.n_tokens,
             initial=min(first, last) * config.tokens_per_step,
             unit="tok",
             unit_scale=True,
             desc=self.writer.path.name,
+            # not the bar's own guess: it takes the first steps' snapshots for the rate of all
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tok [{elapsed}, {rate_fmt}{postfix}]",
             disable=not progress,
         )
         begun, before = time.perf_counter(), self.seconds["wall"]
         with bar:
             for step in range(first, last + 1):
                 if step in snapshots:
+                    snapped = self.seconds["snapshots"]
                     self.snapshot(step)
+                    left.snapshot(self.seconds["snapshots"] - snapped)
+                started = time.perf_counter()
                 loss = self.loss(step, with_gradient=step < last)
                 if step < last:
                     self.update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
                         self._check(loss, step)
-                        bar.set_postfix(step=step, loss=f"{float(loss):.3f}")
+                        bar.set_postfix_str(self._progress(step, float(loss), left))
+                    left.step(time.perf_counter() - started)
                 self.seconds["wall"] = before + time.perf_counter() - begun
                 if step == last or (step + 1) % self.checkpoint_every == 0:
                     self._check(loss, step)
                     self.checkpoint(step)
+
+    def _progress(self, step: int, loss: float, left: TimeLeft) -> str:
+        """What the bar says beside itself: step, loss, and how long the rest takes, as soon as that is known."""
+        later = sum(snapshot > step for snapshot in self.config.snapshot_steps())
+        seconds = left.seconds(self.config.train.steps - step, later)
+        known = "measuring its rate" if seconds is None else f"about {in_words(seconds)} left"
+        return f"step={step}, loss={loss:.3f}, {known}"
 
     def loss(self, step: int, with_gradient: bool) -> torch.Tensor:
         """Mean loss of the step's batch, every head tracked; its gradient is left on the parameters where asked for."""

@@ -143,7 +143,8 @@ def test_the_manifest_s_facts_name_what_was_not_read(tmp_path: Path) -> None:
 def test_the_command_line_warns_in_one_sentence(
     partly_readable: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_list", lambda options: read_documents(f"path:{partly_readable}", partly_readable) and 0)
+    reading = lambda options: read_documents(f"path:{partly_readable}", partly_readable) and 0  # noqa: E731
+    monkeypatch.setattr("civilwar.commands.list.run", reading)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert cli.main(["list"]) == 0
