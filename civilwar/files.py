@@ -23,6 +23,8 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+#: How many times its size a packed file may unpack to, and up to which number of bytes that does not matter.
+UNPACKED, LARGEST_SMALL = 100, 64 * 2**20
 WRITING, ASIDE = ".writing", ".replaced"
 #: What `atomic_path` calls its temporary files and folders.
 _PATTERN = re.compile(
@@ -199,6 +201,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def largest_unpacked(size: int) -> int:
+    """Bytes that a packed file of ``size`` bytes may unpack to before somebody means harm: `UNPACKED` times as many."""
+    return max(LARGEST_SMALL, UNPACKED * size)
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:

@@ -193,7 +193,7 @@ def test_what_another_machine_is_just_replacing_is_left_to_it(tmp_path: Path, mo
     assert aside.exists()
     assert list(target.iterdir()) == []
     # beside a whole one nothing is touched, and nobody waits
-    monkeypatch.setattr(files.time, "sleep", pytest.fail)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: pytest.fail("it waited"))
     recover(target)
     assert aside.exists()
 

@@ -56,7 +56,7 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus",
         default=DEFAULT_CORPUS,
-        help="text: docstrings (default), path:FOLDER_OR_FILE or hub:NAME[:CONFIG]",
+        help="text: docstrings (default), source, prose, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]",
     )
 
 

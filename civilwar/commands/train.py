@@ -15,6 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     train = options.command(commands, "train", "train a run, or finish an interrupted one", options.explained())
     options.add_run(train)
     options.add_machine(train)
+    train.add_argument("--steps", type=int, help="updates, where they should be others than the preset's")
     train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
     train.set_defaults(command=run)
     again = options.command(commands, "resume", "finish an interrupted run, whatever it is made of")
@@ -30,7 +31,7 @@ def run(chosen: argparse.Namespace) -> None:
     """Train what the options describe."""
     from civilwar.training.loop import train
 
-    config = make_config(chosen.preset, chosen.variant, chosen.seed, chosen.corpus)
+    config = make_config(chosen.preset, chosen.variant, chosen.seed, chosen.corpus, chosen.steps)
     done = train(config, chosen.name, chosen.device, accept_another_machine=chosen.accept_another_machine)
     print(f"{done.name}: {done.manifest['status']}, {done.path}")
 

@@ -50,6 +50,6 @@ def is_recorded(config: RunConfig) -> bool:
     if not (folder / MANIFEST).is_file():
         return False
     run = Run(folder)
-    if config.corpus.startswith("path:"):
+    if config.corpus.startswith(("path:", "hub:")):
         check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), folder)
     return run.complete and run.config.hash == config.hash

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from texts import write_rows
 
-from civilwar import cli
-from civilwar.corpus import sources
+from civilwar import cli, files
 from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.corpus.sources import read_documents, skipped_files
 from civilwar.errors import CorpusWarning
@@ -42,13 +41,13 @@ def test_parquet_that_unpacks_to_far_more_than_its_size_is_refused(
     dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once because each text is stored once and used often, once because repetition compresses."""
-    monkeypatch.setattr(sources, "LARGEST_SMALL", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST_SMALL", 1_000_000)
     texts = ["a" * 10_000] * 2_000
     pq.write_table(pa.table({"text": texts}), tmp_path / "t.parquet", compression="zstd", use_dictionary=dictionary)
     with pytest.raises(CorpusError, match=r"has [\d,]+ bytes and unpacks to more than 1,000,000: expected at most 100"):
         read_documents(f"path:{tmp_path / 't.parquet'}", tmp_path)
     # below a size that any machine holds it does not matter
-    monkeypatch.setattr(sources, "LARGEST_SMALL", 2 * sum(map(len, texts)))
+    monkeypatch.setattr(files, "LARGEST_SMALL", 2 * sum(map(len, texts)))
     assert len(read_documents(f"path:{tmp_path / 't.parquet'}", tmp_path)) == 1
 
 
