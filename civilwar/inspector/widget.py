@@ -87,7 +87,9 @@ class HeadInspector(State, anywidget.AnyWidget):
         return value
 
     def _answer(self, widget: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        """Send the patterns of a layer that a reader opened."""
+        """Say that a kernel is there; send the patterns of a layer that a reader opened."""
+        if content.get("kind") == "hello":
+            self.send({"kind": "hello"})
         if content.get("kind") == "layer" and self._payload.patterns is not None:
             layer = min(max(int(content["layer"]), 0), self._payload.n_layers - 1)
             self.send({"kind": "layer", "layer": layer}, [self._payload.layer(layer)])
