@@ -14,7 +14,9 @@ import pandas as pd
 from scipy.stats import chi2
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p
+from civilwar.errors import RunLacks
 from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.reader import Run, rows_of
 
 #: Batch noise is judged against this quantile of the spread that equal heads would show.
@@ -27,19 +29,19 @@ def key_norms(run: Run) -> pd.DataFrame:
     return table.rename(columns={"norm_mean": "norm"})
 
 
-def middle_layer(config: RunConfig) -> int:
+def middle_layer(config: AnyConfig) -> int:
     """The layer the report shows: number 11 of 22, half way up."""
     return config.model.n_layers // 2
 
 
-def decay_only(config: RunConfig, step: np.ndarray) -> np.ndarray:
+def decay_only(config: AnyConfig, step: np.ndarray) -> np.ndarray:
     """Key norm if nothing but weight decay moved the gain: sqrt(d_head) (1 - lr * decay)^t.
 
     sqrt(d_head) throughout under a frozen gain, which nothing moves; null where there is no norm to hold keys at that
-    length.
+    length, and of a run that was watched, whose optimiser is not known.
     """
     step = np.asarray(step, dtype=float)
-    if config.model.qk_norm == "none":
+    if not isinstance(config, RunConfig) or config.model.qk_norm == "none":
         return np.full_like(step, math.nan)
     decay = config.train.gain_weight_decay if config.model.qk_norm == "learned" else 0.0
     return math.sqrt(config.model.d_head) * (1 - config.train.adamw_lr * decay) ** step
@@ -91,6 +93,8 @@ def spreads(run: Run) -> pd.DataFrame:
     """
     norms = key_norms(run).pivot(index=["layer", "step"], columns="kv_head", values="norm")
     n_heads = norms.shape[1]
+    if n_heads < 2:
+        raise RunLacks(f"{run.name} has one KV head a layer, so there is no spread between heads.")
     spread = norms.std(axis=1, ddof=1)
     jumps = norms.groupby("layer").diff()
     noise = jumps.sub(jumps.mean(axis=1), axis=0).stack().groupby("layer").std() / math.sqrt(
@@ -183,7 +187,7 @@ def summary(run: Run, dips: pd.DataFrame, onsets: pd.DataFrame, aligned: pd.Data
     final = norms[norms["step"] == norms["step"].max()]["norm"]
     middle = dips.set_index("layer").loc[middle_layer(run.config)]
     return {
-        "initial_norm": float(norms[norms["step"] == 0]["norm"].mean()),
+        "initial_norm": float(norms[norms["step"] == norms["step"].min()]["norm"].mean()),
         "middle_layer": middle_layer(run.config),
         "dip_norm": float(middle["dip_norm"]),
         "dip_step": int(middle["dip_step"]),

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
-from civilwar.errors import RunError
+from civilwar.errors import RunError, RunLacks
 from civilwar.recipe import rope
 from civilwar.runs.reader import Run, rows_of
 
@@ -24,6 +24,8 @@ SETTLED = 0.95
 
 def require_gain(run: Run) -> None:
     """Raise RunError unless the run's model learns a gain on its keys: without one there is nothing to look at."""
+    if run.watched and run.config.model.qk_norm != "learned":
+        raise RunLacks(f"{run.name} has no norm on its keys, so there is no gain to show.")
     if run.config.model.qk_norm != "learned":
         raise RunError(
             f"run {run.name} (variant {run.config.variant}) learns no gain on its keys, so phase 4 has nothing to show. "
@@ -37,13 +39,13 @@ def gain_table(run: Run, steps: list[int] | None = None) -> pd.DataFrame:
     chosen = list(array["step"]) if steps is None else steps
     at = rows_of(array["step"], chosen)
     model = run.config.model
-    ranks = rope.dimension_ranks(model, run.config.seed)
+    ranks = rope.ranks_of(run.config)
     index = pd.MultiIndex.from_product(
         [chosen, range(model.n_layers), range(model.d_head)], names=["step", "layer", "dimension"]
     )
     table = pd.DataFrame({"gain": array["k_gain"][at].ravel()}, index=index).reset_index()
     table["rank"] = ranks[table["layer"], table["dimension"]]
-    table["wavelength"] = rope.wavelengths(model)[table["rank"]]
+    table["wavelength"] = rope.wavelengths_of(run.config)[table["rank"]]
     return table
 
 
