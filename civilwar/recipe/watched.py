@@ -139,7 +139,8 @@ class WatchedConfig(_Told):
     def from_dict(cls, stored: dict[str, Any]) -> "WatchedConfig":
         """Inverse of `as_dict`. Raises ConfigError for fields this version does not know."""
         try:
-            parts = {key: value for key, value in stored.items() if key != "kind"}
+            # plain dictionaries, whatever a manifest makes of them
+            parts = {key: value for key, value in json.loads(json.dumps(stored)).items() if key != "kind"}
             model, probe = (
                 {key: _tuples(value) for key, value in parts.pop(name).items()} for name in ("model", "probe")
             )
