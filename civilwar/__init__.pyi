@@ -9,6 +9,6 @@ from .runs.reader import list_runs as list_runs
 from .runs.reader import open_run as open_run
 from .runs.recording import record as record
 from .training.loop import train as train
-from .watch.lightning import LightningHeadCallback as LightningHeadCallback
-from .watch.trainer import HeadCallback as HeadCallback
-from .watch.watching import watch as watch
+from .watching.lightning import LightningHeadCallback as LightningHeadCallback
+from .watching.trainer import HeadCallback as HeadCallback
+from .watching.watch import watch as watch

@@ -35,7 +35,7 @@ def open_phase(
 
     Args:
         run: the run's name, or the path of its folder; ``auto`` names it after preset, variant and seed. A run that was
-            only watched (`civilwar.watch`) is opened as far as it has come, whatever the other parameters say.
+            only watched (`civilwar.watching`) is opened as far as it has come, whatever the other parameters say.
         preset: ``smoke``, ``laptop`` or ``paper``.
         variant: ``baseline`` or one of the controls.
         seed: of initialisation and data order.

@@ -97,7 +97,7 @@ class Table:
     light: Thinning | None = None
     """What a light recording keeps; None keeps all."""
     watched: bool = False
-    """Whether only runs have it that were watched (`civilwar.watch`), and of these not all."""
+    """Whether only runs have it that were watched (`civilwar.watching`), and of these not all."""
 
     @property
     def all_columns(self) -> dict[str, Column]:

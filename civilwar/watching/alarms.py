@@ -8,7 +8,7 @@ import pandas as pd
 
 from civilwar.runs.records import Records
 from civilwar.runs.schema import TABLES
-from civilwar.watch.rows import SINK
+from civilwar.watching.rows import SINK
 
 #: What can be watched over, and on which side of its threshold it is alarming.
 KINDS = {"max_logit": "above", "entropy": "below", "sink_share": "above", "loss": "above"}

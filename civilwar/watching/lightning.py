@@ -11,8 +11,8 @@ except ModuleNotFoundError:
     from pytorch_lightning import Callback
 
 from civilwar.runs.reader import Run
-from civilwar.watch.batches import loss_in
-from civilwar.watch.watching import Watch, watch
+from civilwar.watching.batches import loss_in
+from civilwar.watching.watch import Watch, watch
 
 
 class LightningHeadCallback(Callback):  # type: ignore[misc]

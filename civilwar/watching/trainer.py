@@ -6,7 +6,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from civilwar.runs.reader import Run
-from civilwar.watch.watching import Watch, watch
+from civilwar.watching.watch import Watch, watch
 
 
 class HeadCallback(TrainerCallback):  # type: ignore[misc]

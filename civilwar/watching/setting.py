@@ -12,11 +12,11 @@ from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
 from civilwar.hear.names import unwrapped
 from civilwar.recipe.watched import WatchedConfig, WatchedModel, WatchedProbe
-from civilwar.watch.layers import Layers
-from civilwar.watch.norms import KEY_NORMS, QUERY_NORMS, effective_gain, norm_in
-from civilwar.watch.probe import Forward, Probe, undisturbed
-from civilwar.watch.schedule import Schedule
-from civilwar.watch.texts import Text, context_of, repeated_tokens, uniform_baselines, vocabulary_of
+from civilwar.watching.layers import Layers
+from civilwar.watching.norms import KEY_NORMS, QUERY_NORMS, effective_gain, norm_in
+from civilwar.watching.probe import Forward, Probe, undisturbed
+from civilwar.watching.schedule import Schedule
+from civilwar.watching.texts import Text, context_of, repeated_tokens, uniform_baselines, vocabulary_of
 
 #: How far recomputed attention may lie from a layer's own output, of its largest number; in half precision, ten times that.
 CLOSE = 2e-3

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from civilwar.corpus.tokenizer import is_separator
 from civilwar.hear.heard import Heard
-from civilwar.watch.texts import vocabulary_of
+from civilwar.watching.texts import vocabulary_of
 
 
 class Batches:

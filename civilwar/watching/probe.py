@@ -15,10 +15,10 @@ from civilwar.hear.heard import Heard
 from civilwar.measure import metrics
 from civilwar.measure.metrics import Rows
 from civilwar.runs.records import Records
-from civilwar.watch.layers import Layers
-from civilwar.watch.norms import KEY_NORMS, heads_of, norm_in
-from civilwar.watch.tables import joined, table
-from civilwar.watch.texts import HORIZONS, POSITIONS, SHOWN, Text
+from civilwar.watching.layers import Layers
+from civilwar.watching.norms import KEY_NORMS, heads_of, norm_in
+from civilwar.watching.tables import joined, table
+from civilwar.watching.texts import HORIZONS, POSITIONS, SHOWN, Text
 
 #: Queries whose attention is held at once.
 QUERY_BLOCK = 128

@@ -15,16 +15,16 @@ from civilwar.hear.hearing import Unheard
 from civilwar.hear.statistics import statistics
 from civilwar.runs.reader import Run
 from civilwar.runs.records import Records
-from civilwar.watch.alarms import Alarm, alarms_of, as_table, checked
-from civilwar.watch.batches import Batches
-from civilwar.watch.folder import Folder
-from civilwar.watch.layers import Layers
-from civilwar.watch.probe import Forward, Probe, undisturbed
-from civilwar.watch.rows import records_of
-from civilwar.watch.schedule import Schedule
-from civilwar.watch.setting import config_of, describe, device_of, gains_of, listen_once, probe_of, runnable
-from civilwar.watch.sums import Step, is_first, n_processes, reduced
-from civilwar.watch.texts import Text, read_texts
+from civilwar.watching.alarms import Alarm, alarms_of, as_table, checked
+from civilwar.watching.batches import Batches
+from civilwar.watching.folder import Folder
+from civilwar.watching.layers import Layers
+from civilwar.watching.probe import Forward, Probe, undisturbed
+from civilwar.watching.rows import records_of
+from civilwar.watching.schedule import Schedule
+from civilwar.watching.setting import config_of, describe, device_of, gains_of, listen_once, probe_of, runnable
+from civilwar.watching.sums import Step, is_first, n_processes, reduced
+from civilwar.watching.texts import Text, read_texts
 
 #: Measured steps from one part on disk to the next: what a kill costs at most.
 FLUSH_EVERY = 64
@@ -63,7 +63,7 @@ def watch(
         snapshots: when the probe texts are measured: ``log``, a number of steps, the steps, or None.
         alarms: thresholds by name: ``max_logit`` (above), ``entropy`` (normalised, below), ``sink_share`` (of all heads, above),
             ``loss`` (above).
-        on_alarm: called with a `civilwar.watch.alarms.Alarm` for each, when the steps are written.
+        on_alarm: called with a `civilwar.watching.alarms.Alarm` for each, when the steps are written.
         flush_every: measured steps from one part on disk to the next. Between two, nothing waits for the device.
         forward: how to run the model on token ids [1, n]; by default ``model(ids)``.
         notes: whatever shall stand in the run's configuration.

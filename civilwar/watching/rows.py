@@ -9,9 +9,9 @@ from torch import Tensor
 from civilwar.hear.statistics import EDGES
 from civilwar.runs.records import Records
 from civilwar.runs.tidy import tidy
-from civilwar.watch.layers import Layers
-from civilwar.watch.sums import Step, on_host
-from civilwar.watch.tables import joined, table
+from civilwar.watching.layers import Layers
+from civilwar.watching.sums import Step, on_host
+from civilwar.watching.tables import joined, table
 
 #: A head is a sink where more than this share of its attention lies on the first token (Gu et al. 2024).
 SINK = 0.3
