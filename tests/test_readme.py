@@ -96,7 +96,16 @@ def test_one_environment_for_pip_and_conda() -> None:
     assert "python=3.11" in conda["dependencies"]
     assert {"pip": ["-r requirements.txt", "-e ."]} in conda["dependencies"]
     extras = PROJECT["optional-dependencies"]
-    direct = names([*PROJECT["dependencies"], *extras["dev"], *extras["book"], *extras["corpus"]]) - {"civilwar"}
+    direct = names(
+        [
+            *PROJECT["dependencies"],
+            *extras["dev"],
+            *extras["book"],
+            *extras["corpus"],
+            *extras["export"],
+            *extras["slurm"],
+        ]
+    ) - {"civilwar"}
     assert direct <= set(pins(VERSIONS))
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]
@@ -128,7 +137,7 @@ def test_the_environment_is_installed_by_checksum() -> None:
 def test_the_instrument_needs_neither_the_book_s_packages_nor_the_corpus_s() -> None:
     """Measuring, training, recording and showing load nothing that only an extra brings."""
     extras = PROJECT["optional-dependencies"]
-    assert {"civilwar[book,corpus]"} <= set(extras["dev"])
+    assert {"civilwar[book,corpus,export,slurm]"} <= set(extras["dev"])
     assert not names(PROJECT["dependencies"]) & names([*extras["book"], *extras["corpus"]])
     # packages by the name under which they are imported, where that is another
     imported = {"scikit-learn": "sklearn", "jupyter-book": "jupyter_book", "sphinxcontrib-bibtex": "sphinxcontrib"}
