@@ -46,6 +46,8 @@ class Hearing:
         self.names = names_of(self.root)
         self.modules = {id(module): module for module in self.root.modules()}
         self.listener = listener
+        #: Called after the listener with the call's queries and keys as autograd knows them; never from a compiled graph.
+        self.live: Callable[[Heard, Tensor, Tensor], None] | None = None
         self.evaluation = evaluation
         self.refuse = refuse
         #: Forward passes begun; those without gradients too, where they are asked for.
@@ -111,7 +113,10 @@ class Hearing:
         if layer is None:
             layer = sum(self.calls.values()) - 1
         with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
-            self.listener(self._heard(layer, name, call))
+            told = self._heard(layer, name, call)
+            self.listener(told)
+            if self.live is not None:
+                self.live(told, call.query, call.key)
 
     def _module(self, place: str) -> nn.Module | None:
         return next((self.modules[i] for i, name in self.names.items() if name == place), None)
