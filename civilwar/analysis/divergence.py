@@ -15,6 +15,7 @@ from scipy.stats import chi2
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p
 from civilwar.errors import RunLacks
+from civilwar.recipe import rope
 from civilwar.recipe.config import RunConfig
 from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.reader import Run, rows_of
@@ -139,19 +140,24 @@ def alignment(run: Run, steps: list[int] | None = None, draws: int = DRAWS) -> p
 
     Heads' root-mean-square norms are sqrt(sum_j g_j^2 E_hj), E the mean pre-gain energy. The null deals g^2 to the
     dimensions anew, whole RoPE pairs at a time and alike for all heads of the layer. One-sided p of the spread. A layer
-    without a gain, or with one that does not vary, has no row: nothing can be aligned with it.
+    without a gain, or with one that does not vary, has no row: nothing can be aligned with it; nor has a watched run of which
+    nothing says which dimensions RoPE pairs.
     """
-    energy, gain = run.array("energy"), run.array("gain")
+    columns = ["step", "layer", "spread", "null_low", "null_median", "null_high", "p"]
+    try:
+        energy, gain, order = run.array("energy"), run.array("gain"), rope.pair_order(run.config)
+    except RunLacks:
+        return pd.DataFrame(columns=columns, dtype=float)
     snapshots = np.intersect1d(run.config.snapshot_steps(), energy["step"])
     chosen = [int(step) for step in snapshots if step > 0] if steps is None else steps
     rows = []
     for step in chosen:
         at, at_gain = (int(rows_of(array["step"], [step])[0]) for array in (energy, gain))
         for layer in range(energy["energy"].shape[1]):
-            squared = gain["k_gain"][at_gain, layer] ** 2
+            squared = gain["k_gain"][at_gain, layer][order] ** 2
             if np.isnan(squared).any() or np.ptp(squared) < 1e-6:
                 continue
-            by_head = energy["energy"][at, layer]
+            by_head = energy["energy"][at, layer][:, order]
             observed = float(np.sqrt(by_head @ squared).std(ddof=1))
             null_gain = permute_pairs(squared, generator(1, step, layer), draws)
             null = np.sqrt(null_gain @ by_head.T).std(axis=1, ddof=1)
@@ -167,7 +173,6 @@ def alignment(run: Run, steps: list[int] | None = None, draws: int = DRAWS) -> p
                     "p": permutation_p(observed, null),
                 }
             )
-    columns = ["step", "layer", "spread", "null_low", "null_median", "null_high", "p"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -65,7 +65,8 @@ def pair_gains(run: Run) -> pd.DataFrame:
     unit, at least 0; NaN where the model has no gain.
     """
     table = final_gain(run)
-    table = table.assign(pair=table["dimension"] // 2, gain=table["gain"] ** 2)
+    places = np.argsort(rope.pair_order(run.config))
+    table = table.assign(pair=places[table["dimension"]] // 2, gain=table["gain"] ** 2)
     pairs = table.groupby(["layer", "pair", "rank", "wavelength"], as_index=False)["gain"].mean()
     return pairs.assign(gain=np.sqrt(pairs["gain"]))
 
@@ -169,7 +170,7 @@ def likeness_null(run: Run, draws: int = DRAWS) -> dict[str, float]:
     """
     table = final_gain(run)
     gains = table.pivot(index="layer", columns="dimension", values="gain").to_numpy()
-    pairs = gains.reshape(len(gains), -1, 2)
+    pairs = gains[:, rope.pair_order(run.config)].reshape(len(gains), -1, 2)
     upper = np.triu_indices(len(gains), 1)
     random = generator(5)
     means = []

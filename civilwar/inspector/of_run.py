@@ -146,18 +146,19 @@ def permuted_gain_band(run: Run) -> tuple[Steps, np.ndarray]:
     Undefined where the layer has no gain.
     """
     energy, gains = _or_none(lambda: run.array("energy")), _or_none(lambda: run.array("gain"))
-    if energy is None or gains is None:
+    order = _or_none(lambda: rope.pair_order(run.config))
+    if energy is None or gains is None or order is None:
         return (0,), np.full((1, run.config.model.n_layers, 2), np.nan)
     steps = _steps(np.intersect1d(run.config.snapshot_steps(), np.intersect1d(energy["step"], gains["step"])))
     at_energy, at_gain = rows_of(energy["step"], steps), rows_of(gains["step"], steps)
     band = np.full((len(steps), energy["energy"].shape[1], 2), np.nan)
     for row, (i, j) in enumerate(zip(at_energy, at_gain, strict=True)):
         for layer in range(band.shape[1]):
-            squared = gains["k_gain"][j, layer].astype(float) ** 2
+            squared = gains["k_gain"][j, layer][order].astype(float) ** 2
             if np.isnan(squared).any():
                 continue
             dealt = divergence.permute_pairs(squared, generator(9, row, layer), DRAWS)
-            band[row, layer] = np.quantile(np.sqrt(dealt @ energy["energy"][i, layer].T), [0.025, 0.975])
+            band[row, layer] = np.quantile(np.sqrt(dealt @ energy["energy"][i, layer][:, order].T), [0.025, 0.975])
     return steps, band
 
 

@@ -64,6 +64,16 @@ def wavelengths_of(config: AnyConfig) -> np.ndarray:
         return 2 * math.pi / np.abs(frequencies)
 
 
+def pair_order(config: AnyConfig) -> np.ndarray:
+    """The dimensions of a key in an order in which the two of each RoPE pair stand beside each other. Shape [d_head].
+
+    Raises RunLacks as `ranks_of` does.
+    """
+    if isinstance(config, RunConfig):
+        return np.arange(config.model.d_head)
+    return np.argsort(ranks_of(config)[0], kind="stable")
+
+
 def _told(config: AnyConfig) -> np.ndarray:
     """Radians a token of each dimension, [layer, d_head]."""
     frequencies = config.model.frequencies

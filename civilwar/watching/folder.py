@@ -48,6 +48,10 @@ class Folder:
         """A part with rows up to ``step``."""
         self._writer.write_part(step, records)
 
+    def note(self, **entries: Any) -> None:
+        """Keep more entries in the manifest."""
+        self._writer.write_manifest(**entries)
+
     def finish(self) -> Run:
         """Join the parts, and close."""
         try:

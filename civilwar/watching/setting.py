@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,9 +88,10 @@ def gains_of(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
 
 
 def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...], ...] | None:
-    """Radians a token of each dimension, read from the one rotary module of a model; None where there is not just one.
+    """Radians a token of each dimension, as the one rotary module of a model has them; None where that cannot be read.
 
-    Of the layout of most models: dimension i is turned with dimension i + n, n being how many frequencies there are.
+    Which dimensions are turned together is tried out on the model's own function. Where a model turns only some of them,
+    nothing says which.
     """
     found = [
         module.inv_freq
@@ -100,10 +102,17 @@ def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...],
     if len(distinct) != 1:
         return None
     [one] = distinct
-    if 2 * len(one) > layers.d_head:
+    if 2 * len(one) != layers.d_head:
         return None
-    whole = (*one, *one, *([0.0] * (layers.d_head - 2 * len(one))))
-    return tuple(whole for _ in range(layers.n_layers))
+    place = next(iter(layers.modules(model).values()), None)
+    rotate = getattr(sys.modules.get(type(place).__module__), "rotate_half", None)
+    if rotate is None:
+        return None
+    numbers = torch.arange(1.0, layers.d_head + 1)
+    first, second = numbers.chunk(2)
+    if not torch.equal(rotate(numbers), torch.cat([-second, first])):
+        return None
+    return tuple((*one, *one) for _ in range(layers.n_layers))
 
 
 def probe_of(model: nn.Module, texts: Sequence[Text], layers: Layers, forward: Forward) -> Probe:

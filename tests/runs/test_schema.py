@@ -66,7 +66,7 @@ def test_every_recorded_run_opens_and_is_what_the_schema_says(path: Path) -> Non
         for array in group.arrays:
             assert outside(array.column, found_arrays[array.column.name], run).size == 0, (name, array.column.name)
     # what later versions write, these do not have
-    assert set(run.manifest) | {"manifest_sha256", "sittings"} == set(MANIFEST_ENTRIES)
+    assert set(run.manifest) | {"manifest_sha256", "sittings", "weights"} == set(MANIFEST_ENTRIES)
     assert set(run.probe) == set(PROBE_ENTRIES)
 
 
