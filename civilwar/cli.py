@@ -74,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", default="laptop", choices=list(PRESETS))
     train.add_argument("--variant", default="baseline", choices=list(VARIANTS))
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--corpus", default=DEFAULT_CORPUS, help="docstrings, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]")
+    train.add_argument(
+        "--corpus", default=DEFAULT_CORPUS, help="docstrings, source, prose, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]"
+    )
+    train.add_argument("--steps", type=int, help="updates, where they should be others than the preset's")
     train.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
     train.add_argument(
@@ -126,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> None:
     from civilwar.training.loop import train
 
-    config = make_config(options.preset, options.variant, options.seed, options.corpus)
+    config = make_config(options.preset, options.variant, options.seed, options.corpus, options.steps)
     run = train(config, options.name, options.device, accept_another_machine=options.accept_another_machine)
     print(f"{run.name}: {run.manifest['status']}, {run.path}")
 

@@ -139,7 +139,7 @@ class Session:
         #: Updates made so far, those of earlier sittings included: the model's state is that of this step.
         self.n_updates = 0
         self.batches: Batches = corpus.training_batches(
-            config.seed, config.train.batch_size, config.model.context, config.train.steps
+            config.seed, config.train.batch_size, config.model.context, config.train.steps, config.passes
         )
         check_enough_text(corpus, config)
         model = Decoder(config.model, config.seed)
