@@ -68,6 +68,8 @@ def _measures(run: Run, scores: pd.DataFrame | None) -> tuple[Series, ...]:
     isotropic, permuted = _isotropic(run), permuted_gain_band(run)
     found = []
     for measure in MEASURES.values():
+        if measure.watched and not run.watched:
+            continue
         table = _table_of(run, measure, scores)
         if table is None or table[measure.key].isna().all():
             continue

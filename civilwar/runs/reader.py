@@ -6,11 +6,12 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,15 @@ from civilwar.errors import RunDamaged, RunError, RunLacks, RunMismatch, RunNotF
 from civilwar.files import read_json, sha256
 from civilwar.recipe.config import ConfigError
 from civilwar.recipe.watched import AnyConfig, WatchedConfig, read_config
-from civilwar.runs import conform
+from civilwar.runs import conform, exports
 from civilwar.runs.manifest import MANIFEST, read_manifest, sittings
 from civilwar.runs.parts import PARTS, read_parts
 from civilwar.runs.records import REMEDY, Records, read_arrays, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 from civilwar.runs.trust import plain_file
+
+if TYPE_CHECKING:
+    import xarray
 
 #: How often a reader looks again where parts changed under its eyes.
 ATTEMPTS = 5
@@ -173,6 +177,22 @@ class Run:
         """Tokens of the probe texts as strings, which of them are separators, and the uniform-attention baselines."""
         self._verify(PROBE)
         return read_json(self.path / PROBE)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Every table and array as one dataset of named axes (`civilwar.runs.exports.to_xarray`)."""
+        return exports.to_xarray(self)
+
+    def to_tensorboard(self, folder: Path | str) -> Path:
+        """The loss, quantiles over heads, and alarms as TensorBoard's event files under ``folder``."""
+        return exports.to_tensorboard(self, folder)
+
+    def to_wandb(self, **options: Any) -> Any:
+        """The same to Weights & Biases; ``options`` go to ``wandb.init``. Raises ModuleNotFoundError without wandb."""
+        return exports.to_tracker(self, importlib.import_module("wandb"), **options)
+
+    def to_trackio(self, project: str = "civilwar", **options: Any) -> Any:
+        """The same to trackio; ``options`` go to ``trackio.init``. Raises ModuleNotFoundError without trackio."""
+        return exports.to_tracker(self, importlib.import_module("trackio"), project=project, **options)
 
     def weights_file(self) -> Path:
         """The trained weights, a safetensors file, checked. Raises RunError where the run has none, or RunDamaged."""

@@ -4,6 +4,7 @@ One checkpoint is in memory at a time. Each is known by a checksum of its weight
 weights under every step's name, and a series of one model repeated would look like a training in which nothing happens.
 """
 
+import fnmatch
 import gc
 import hashlib
 import re
@@ -16,10 +17,13 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunMismatch
 from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
 from civilwar.hear.statistics import statistics
+from civilwar.recipe.watched import WatchedConfig
+from civilwar.runs.manifest import MANIFEST
 from civilwar.runs.reader import Run
 from civilwar.runs.records import Records
 from civilwar.watching.folder import Folder
@@ -68,7 +72,8 @@ def series(
     tokenizer: Any = None,
     texts: Sequence[Any] = (),
     *,
-    out: str | Path,
+    out: str | Path | None = None,
+    revisions: str = "",
     expected: Iterable[int] = (),
     forward: Forward | None = None,
     progress: bool = True,
@@ -76,15 +81,18 @@ def series(
 ) -> Run:
     """Measure every head on ``texts`` in one checkpoint after another, and record it as a run.
 
-    >>> run = civilwar.series({0: "step0", 512: "step512"}, load, tokenizer, texts, out="runs/pythia")  # doctest: +SKIP
+    >>> run = civilwar.series({0: "step0", 512: "step512"}, load, tokenizer, texts)  # doctest: +SKIP
 
     Args:
-        checkpoints: step -> what ``load`` takes: a path, a revision; or a folder of checkpoints that are named by their steps.
+        checkpoints: step -> what ``load`` takes: a path, a revision; or a folder of checkpoints that are named by their steps;
+            or, with ``revisions``, a model's name on the Hugging Face hub.
         load: gives the model of a checkpoint, such as ``lambda revision: AutoModelForCausalLM.from_pretrained(name,
             revision=revision)``; or a model into which each checkpoint, a ``.safetensors`` file, is loaded.
         tokenizer: as `civilwar.watch` takes it.
         texts: as `civilwar.watch` takes them; at least one.
-        out: folder of the run. One that was interrupted is gone on with after its last checkpoint.
+        out: folder of the run, by default one in the folder of runs, named after the checkpoints. A series that was interrupted
+            is gone on with after its last checkpoint; one that is finished is opened as it is.
+        revisions: which of the hub's revisions, by a pattern such as ``step*``.
         expected: steps that should be there; those that are not are named in the run's configuration as gaps.
         forward: how to run a model on token ids [1, n]; by default ``model(ids)``.
         progress: show a bar.
@@ -93,17 +101,21 @@ def series(
     Raises ValueError where there is no checkpoint or no text, RunMismatch where two steps have the same weights, or where a
     checkpoint's heads are not those of the first.
     """
-    given = folders_of(checkpoints) if isinstance(checkpoints, str | Path) else dict(checkpoints)
+    given = _given(checkpoints, revisions)
     if not given or not all(isinstance(step, int) and step >= 0 for step in given):
         raise ValueError(f"checkpoints = {list(given)[:4]}: expected one or more, each by its step, from 0 on.")
     steps = sorted(given)
     gaps = sorted(set(expected) - set(steps))
+    content = hashlib.sha256(repr([given[step] for step in steps]).encode()).hexdigest()[:8]
+    place = Path(out) if out is not None else paths.runs() / f"series-{content}"
+    if (done := _finished(place, steps)) is not None:
+        return done
     loading = _into(load) if isinstance(load, nn.Module) else load
     reading = _Reading(
-        Path(out), tokenizer, texts, forward or (lambda model, ids: model(ids)), steps, gaps, dict(notes or {})
+        place, tokenizer, texts, forward or (lambda model, ids: model(ids)), steps, gaps, dict(notes or {})
     )
     try:
-        for step in tqdm(steps, desc=Path(out).name, unit="checkpoint", disable=not progress):
+        for step in tqdm(steps, desc=place.name, unit="checkpoint", disable=not progress):
             if not reading.has(step):
                 model = loading(given[step])
                 reading.read(step, model)
@@ -116,6 +128,28 @@ def series(
     except BaseException:
         reading.close()
         raise
+
+
+def _given(checkpoints: Mapping[int, Any] | str | Path, revisions: str) -> dict[int, Any]:
+    """Checkpoints by step, whichever way they were named."""
+    if isinstance(checkpoints, Mapping):
+        return dict(checkpoints)
+    if not revisions:
+        return dict(folders_of(checkpoints))
+    from huggingface_hub import list_repo_refs
+
+    refs = list_repo_refs(str(checkpoints))
+    names = [ref.name for ref in (*refs.branches, *refs.tags)]
+    return dict(steps_named(fnmatch.filter(names, revisions)))
+
+
+def _finished(place: Path, steps: Sequence[int]) -> Run | None:
+    """The series, if it is there whole. Raises RunMismatch where a finished run of other steps is."""
+    if not (place / MANIFEST).is_file() or not (run := Run(place)).complete:
+        return None
+    if list(run.table("train")["step"]) != list(steps):
+        raise RunMismatch(f"{place} has a finished run of other steps: give the series another name by out=...")
+    return run
 
 
 def _into(model: nn.Module) -> Load:
@@ -153,11 +187,9 @@ class _Reading:
 
     def _recorded(self) -> dict[int, str]:
         """Checksums of the checkpoints that were read before, by step."""
-        if not (self._out / "manifest.json").is_file():
+        if not (self._out / MANIFEST).is_file():
             return {}
         run = Run(self._out)
-        if run.complete:
-            raise RunMismatch(f"{self._out} has a series that is finished: give the new one another name.")
         try:
             read = set(run.table("train")["step"])
         except RunDamaged:
@@ -235,9 +267,12 @@ class _Reading:
             self._folder.begin(max(self._known) + 1)
 
     def finish(self) -> Run:
-        """Join what was read. Raises ValueError where nothing is left to read and nothing was."""
+        """Join what was read."""
         if self._folder is None:
-            raise RunMismatch(f"{self._out} has every checkpoint of this series already: open it with civilwar.Run.")
+            # killed between its last checkpoint and its end
+            config = Run(self._out).stored_config
+            assert isinstance(config, WatchedConfig)
+            self._folder = Folder(self._out, config, torch.device("cpu"), Run(self._out).probe)
         return self._folder.finish()
 
     def close(self) -> None:
