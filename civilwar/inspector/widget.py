@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
+from civilwar.files import atomic_path
 from civilwar.inspector import bundle, picture, static
 from civilwar.inspector.of_run import payload_of_run
 from civilwar.inspector.payload import Payload
@@ -93,6 +95,16 @@ class HeadInspector(State, anywidget.AnyWidget):
         if content.get("kind") == "layer" and self._payload.patterns is not None:
             layer = min(max(int(content["layer"]), 0), self._payload.n_layers - 1)
             self.send({"kind": "layer", "layer": layer}, [self._payload.layer(layer)])
+
+    def save_html(self, file: Path | str) -> Path:
+        """Write this inspector, in its present state, as one HTML file that needs no network and no kernel.
+
+        Raises OSError where it cannot be written.
+        """
+        target = Path(file)
+        with atomic_path(target) as temporary:
+            temporary.write_text(static.page(self._payload, self.to_html()), encoding="utf-8")
+        return target
 
     def still(self) -> "Figure":
         """A still picture of the present state."""

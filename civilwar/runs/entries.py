@@ -20,6 +20,7 @@ MANIFEST_ENTRIES: dict[str, str] = {
     "finished": "When the last experiment was done, in UTC.",
     "timings": "Seconds in all, of snapshots and of the experiments at the end, and training tokens per second.",
     "files": "SHA-256 of every other file of the run.",
+    "weights": "Of a series: the SHA-256 of every checkpoint's weights, by step.",
     "left_out": "What this recording lacks: by table or array, which steps or columns.",
     "manifest_sha256": "SHA-256 of all entries above, so that a manifest vouches for itself.",
 }
