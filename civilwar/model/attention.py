@@ -113,9 +113,7 @@ def _backward(
 
 
 @_backward.register_fake
-def _(
-    d_out: Tensor, queries: Tensor, keys: Tensor, values: Tensor, kept: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(d_out: Tensor, queries: Tensor, keys: Tensor, values: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     contiguous = torch.contiguous_format
     return tuple(torch.empty_like(x, memory_format=contiguous) for x in (queries, keys, values))  # type: ignore[return-value]
 

@@ -108,7 +108,8 @@ def to_xarray(run: Readable) -> "xarray.Dataset":
         whole = table.set_index(axes)[list(schema.measured)].to_xarray()
         # a text of the probe is none of the repeated ones, and a step of one table need not be one of another
         found |= {
-            f"{name}.{column}": whole[column].rename({axis: _axis(name, axis) for axis in axes}) for column in schema.measured
+            f"{name}.{column}": whole[column].rename({axis: _axis(name, axis) for axis in axes})
+            for column in schema.measured
         }
     for name, group in ARRAYS.items():
         try:

@@ -40,11 +40,10 @@ def glance(run: Run) -> Glance:
     Raises RunDamaged where the table of losses was altered, or cannot be read.
     """
     rows = run.table("train") if run.complete else newest_rows(run.path, "train")
-    known = rows is not None and len(rows) > 0
     return Glance(
         status=standing(run),
-        step=int(rows["step"].iloc[-1]) if known else None,
-        loss=_number(rows["loss"].iloc[-1]) if known else None,
+        step=None if rows is None or not len(rows) else int(rows["step"].iloc[-1]),
+        loss=None if rows is None or not len(rows) else _number(rows["loss"].iloc[-1]),
         date=str(run.manifest.get("finished") or run.manifest.get("started") or "")[:16].replace("T", " "),
         size=size_of(run.path),
         lacks=lacking(run),

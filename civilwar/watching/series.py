@@ -217,7 +217,9 @@ class _Reading:
         heard = listen_once(model, texts[0], self._forward)
         layers = Layers(heard)
         if self._layers is not None and (layers.names, layers.d_head) != (self._layers.names, self._layers.d_head):
-            raise RunMismatch(f"the checkpoint of step {step} has other layers than the one before: one series, one model.")
+            raise RunMismatch(
+                f"the checkpoint of step {step} has other layers than the one before: one series, one model."
+            )
         self._layers = layers
         self._probe = probe_of(model, texts, layers, self._forward)
         if self._folder is None:

@@ -236,7 +236,9 @@ def test_gains_are_measured(run: Run, tmp_path: Path) -> None:
     gemma = models.made("Gemma 3")
     watch = watched(gemma, tmp_path / "run")
     train(gemma, watch, last=1)
-    weights = torch.stack([layer.self_attn.k_norm.weight for layer in models.made("Gemma 3").get_submodule("model.layers")])
+    weights = torch.stack(
+        [layer.self_attn.k_norm.weight for layer in models.made("Gemma 3").get_submodule("model.layers")]
+    )
     np.testing.assert_allclose(watch.finish().array("gain")["k_gain"][0], 1 + weights.detach(), rtol=1e-3)
     # norm^2 = sum of g^2 E d_head, of keys before RoPE, which leaves lengths alone
     energy, gain = run.array("energy"), run.array("gain")
