@@ -12,17 +12,43 @@ and heads before the dip test (Hartigan and Hartigan 1985).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import diptest
 import numpy as np
 import pandas as pd
 
+from civilwar.analysis import focus
 from civilwar.analysis.statistics import generator
+from civilwar.runs.reader import Run
 
 #: Draws of each simulated sweep; the standard error of a power is at most 0.5 / sqrt(DRAWS).
 DRAWS = 400
 Membership = Literal["independent", "one a layer"]
+
+
+def sample(runs: Sequence[Run]) -> pd.DataFrame:
+    """What the dip test of key norms is asked: seed, layer, kv_head, value; every KV head's final norm less its layer's mean.
+
+    The mean is over seeds and heads: that of its own seed's layer would smear two populations of four heads into one.
+    """
+    parts = [
+        focus.group_points(run)
+        .query("step == @run.last_step")
+        .assign(seed=run.config.seed)[["seed", "layer", "kv_head", "norm"]]
+        for run in runs
+    ]
+    if not parts:
+        return pd.DataFrame(columns=["seed", "layer", "kv_head", "value"])
+    points = pd.concat(parts, ignore_index=True)
+    value = points["norm"] - points.groupby("layer")["norm"].transform("mean")
+    return points[["seed", "layer", "kv_head"]].assign(value=value)
+
+
+def shape_of(heads: pd.DataFrame) -> tuple[int, int, int]:
+    """Seeds, layers and heads of a `sample`."""
+    return heads["seed"].nunique(), heads["layer"].nunique(), heads["kv_head"].nunique()
 
 
 def intraclass(sample: pd.DataFrame, column: str = "value") -> float:
