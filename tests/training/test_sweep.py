@@ -168,11 +168,11 @@ def test_every_run_of_the_plan_is_trained_recorded_and_reported_in_order(
 
 def test_a_sweep_hands_on_that_another_machine_is_accepted(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer()
-    assert cli.main(["sweep", "--accept-another-machine"]) == 0
+    assert cli.main(["sweep", "--publish", "--accept-another-machine"]) == 0
     assert trainer.accepts == [True] * 3
     trainer = make_trainer(diverging=CONFIGS[0].seed)
     shutil.rmtree(paths.recorded())
-    assert cli.main(["sweep"]) == 0
+    assert cli.main(["sweep", "--publish"]) == 0
     assert trainer.accepts == [False] * 3
 
 
