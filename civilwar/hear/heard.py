@@ -8,6 +8,8 @@ from torch import Tensor
 
 from civilwar.hear.call import Allowed
 
+__all__ = ["Allowed", "Heard"]
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -84,7 +86,7 @@ class Heard:
         self, scores: Float[Tensor, "batch query_head query key"]
     ) -> Float[Tensor, "batch query_head query key"]:
         """Softmax of `scores` over keys and the learned sink; 0 for a query that may see nothing."""
-        return torch.exp(scores - self.level(scores)[..., None]).where(scores > -torch.inf, 0.0)
+        return torch.exp(scores - self.level(scores)[..., None]).where(scores != -torch.inf, 0.0)
 
     def level(self, scores: Float[Tensor, "batch query_head query key"]) -> Float[Tensor, "batch query_head query"]:
         """ln sum_j exp(s_ij) of `scores`, the learned sink among them; -inf for a query that may see nothing."""

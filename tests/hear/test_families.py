@@ -9,7 +9,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from families import FAMILIES, INLINE, Family, inputs, own_attentions, tiny
+from families import FAMILIES, INLINE, Family, heard_of, inputs, own_attentions, tiny
 
 from civilwar import paths
 from civilwar.hear.check import deviation
