@@ -10,11 +10,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 
-WORDS = "the key to cabinets . is on table heads , of a layer look back at one token and never".split()
 TEXTS = (
     "the key to the cabinets is on the table , and the heads of a layer look back at one token .",
     "a layer of heads is never on the table . look back at the key to the cabinets , and at one token .",
 )
+WORDS = sorted({word for text in TEXTS for word in text.split()})
 VOCABULARY = 64
 
 
@@ -32,9 +32,7 @@ class Attention(nn.Module):
         self.c_attn, self.c_proj, self.heads = nn.Linear(d, 3 * d), nn.Linear(d, d), heads
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.c_attn(x).split(x.shape[-1], -1)
-        )
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.c_attn(x).split(x.shape[-1], -1))
         y: Tensor = self.c_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
         return y
 

@@ -83,7 +83,9 @@ def _measures(run: Run, scores: pd.DataFrame | None) -> tuple[Series, ...]:
                 says=measure.says,
                 steps=steps,
                 values=values,
-                null=_null(measure, steps, values, isotropic, permuted, "before training" if not run.watched else "at first"),
+                null=_null(
+                    measure, steps, values, isotropic, permuted, "before training" if not run.watched else "at first"
+                ),
             )
         )
     return tuple(found)

@@ -26,7 +26,9 @@ class _Told:
         # copying and printing ask for names of Python's own
         if name.startswith("_"):
             raise AttributeError(name)
-        raise RunLacks(f"nothing says what {name.replace('_', ' ')} a watched run has, so what rests on it is left out.")
+        raise RunLacks(
+            f"nothing says what {name.replace('_', ' ')} a watched run has, so what rests on it is left out."
+        )
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,11 @@ def to_tensorboard(run: Readable, folder: Path | str) -> Path:
     """Write `curves` as TensorBoard's event files under ``folder``. Raises ModuleNotFoundError without tensorboard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
-        writer.add_text("run", f"{run.name}: {run.path}", 0)  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("run", f"{run.name}: {run.path}", 0)
         for step, values in curves(run):
             for key, value in values.items():
-                writer.add_scalar(key, value, step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(key, value, step)
     return Path(folder)
 
 
@@ -108,7 +108,8 @@ def to_xarray(run: Readable) -> "xarray.Dataset":
         whole = table.set_index(axes)[list(schema.measured)].to_xarray()
         # a text of the probe is none of the repeated ones, and a step of one table need not be one of another
         found |= {
-            f"{name}.{column}": whole[column].rename({axis: _axis(name, axis) for axis in axes}) for column in schema.measured
+            f"{name}.{column}": whole[column].rename({axis: _axis(name, axis) for axis in axes})
+            for column in schema.measured
         }
     for name, group in ARRAYS.items():
         try:

@@ -12,7 +12,15 @@ from civilwar.files import atomic_path, remove, sha256
 from civilwar.recipe.config import RunConfig
 from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
-from civilwar.runs.parts import PARTS, check_rising, check_steps, cut_parts_after, discard_parts_after, read_parts, write_part
+from civilwar.runs.parts import (
+    PARTS,
+    check_rising,
+    check_steps,
+    cut_parts_after,
+    discard_parts_after,
+    read_parts,
+    write_part,
+)
 from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS

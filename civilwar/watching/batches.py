@@ -95,7 +95,12 @@ class Batches:
 def _ids_in(values: tuple[Any, ...]) -> Tensor | None:
     """The first [batch, pos] of whole numbers."""
     for value in values:
-        if isinstance(value, Tensor) and value.ndim == 2 and not value.is_floating_point() and value.dtype != torch.bool:
+        if (
+            isinstance(value, Tensor)
+            and value.ndim == 2
+            and not value.is_floating_point()
+            and value.dtype != torch.bool
+        ):
             return value
     return None
 

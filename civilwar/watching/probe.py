@@ -161,7 +161,8 @@ class _Before:
     def __init__(self, model: nn.Module, layers: Layers) -> None:
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
         self._energy: dict[int, np.ndarray] = {}
-        self._layers, self._handles = layers, []
+        self._layers = layers
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._norms = {
             layer: norm
             for layer, place in layers.modules(model).items()
@@ -193,7 +194,7 @@ class _Before:
         if before is None or after is None or before.shape != heard.key.shape:
             return {}
         self._energy[layer] = metrics.energy(before[0]).mean(-2).double().cpu().numpy()
-        return {name: value for name, value in _ranks(after[0]).items()}
+        return _ranks(after[0])
 
     def energy(self) -> dict[int, np.ndarray]:
         """[kv_head, d_head] of every layer whose norm was seen."""
@@ -218,7 +219,8 @@ def _attention(heard: Heard, separator: Tensor | None, n_first: int) -> tuple[di
         scores, seen = heard.scores(dots, text, queries)
         weights = heard.weights_of(scores)[0]
         unknown = separator is None or len(separator) != weights.shape[-1]
-        flags = torch.zeros(weights.shape[-1], dtype=torch.bool, device=weights.device) if unknown else separator
+        none = torch.zeros(weights.shape[-1], dtype=torch.bool, device=weights.device)
+        flags = none if separator is None or unknown else separator
         rows = Rows(weights, scores[0], flags, first)
         block = {name: measure.of_queries(rows) for name, measure in metrics.OF_ATTENTION.items()}
         most = seen[0].sum(-1).to(weights).log()
@@ -256,7 +258,7 @@ def next_token_loss(out: Any, ids: Tensor) -> float | None:
     """Mean loss of the next token from a model's output; None where it holds no logits of every position."""
     parts = [getattr(out, "logits", None), *(out if isinstance(out, tuple) else ()), out]
     for logits in parts:
-        if isinstance(logits, Tensor) and logits.ndim == 3 and tuple(logits.shape[:2]) == tuple(ids.shape):
-            if logits.shape[-1] > int(ids.max()):
-                return float(nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:].to(logits.device)))
+        fits = isinstance(logits, Tensor) and logits.ndim == 3 and tuple(logits.shape[:2]) == tuple(ids.shape)
+        if fits and logits.shape[-1] > int(ids.max()):
+            return float(nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:].to(logits.device)))
     return None

@@ -217,7 +217,9 @@ class _Reading:
         heard = listen_once(model, texts[0], self._forward)
         layers = Layers(heard)
         if self._layers is not None and (layers.names, layers.d_head) != (self._layers.names, self._layers.d_head):
-            raise RunMismatch(f"the checkpoint of step {step} has other layers than the one before: one series, one model.")
+            raise RunMismatch(
+                f"the checkpoint of step {step} has other layers than the one before: one series, one model."
+            )
         self._layers = layers
         self._probe = probe_of(model, texts, layers, self._forward)
         if self._folder is None:
@@ -237,7 +239,8 @@ class _Reading:
 
     def _listened(self, step: int, model: nn.Module) -> Step:
         """What training batches show elsewhere, here of the probe texts: a series has no batches."""
-        assert self._layers is not None and self._probe is not None
+        assert self._layers is not None
+        assert self._probe is not None
         layers, device = self._layers, device_of(model)
         now = Step(step, full=True)
         separator = torch.zeros(0)
@@ -245,7 +248,7 @@ class _Reading:
         def listen(heard: Heard) -> None:
             if layers.knows(heard):
                 flags = separator[None].to(heard.key.device) if len(separator) == heard.key.shape[2] else None
-                now.add(layers.number(heard), statistics(heard, "full", flags))
+                now.add(layers.number(heard), statistics(heard, "full", flags), len(heard.query))
 
         with undisturbed(model), hear(model, listen, evaluation=True, unheard="ignore"):
             for text in self._probe.texts:

@@ -93,11 +93,8 @@ def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...],
     Which dimensions are turned together is tried out on the model's own function. Where a model turns only some of them,
     nothing says which.
     """
-    found = [
-        module.inv_freq
-        for module in unwrapped(model).modules()
-        if isinstance(getattr(module, "inv_freq", None), Tensor) and module.inv_freq.ndim == 1
-    ]
+    buffers = [getattr(module, "inv_freq", None) for module in unwrapped(model).modules()]
+    found = [one for one in buffers if isinstance(one, Tensor) and one.ndim == 1]
     distinct = {tuple(float(x) for x in one.detach().float().cpu()) for one in found}
     if len(distinct) != 1:
         return None
@@ -105,7 +102,7 @@ def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...],
     if 2 * len(one) != layers.d_head:
         return None
     place = next(iter(layers.modules(model).values()), None)
-    rotate = getattr(sys.modules.get(type(place).__module__), "rotate_half", None)
+    rotate: Any = getattr(sys.modules.get(type(place).__module__), "rotate_half", None)
     if rotate is None:
         return None
     numbers = torch.arange(1.0, layers.d_head + 1)

@@ -45,5 +45,3 @@ class HeadCallback(TrainerCallback):  # type: ignore[misc]
         if self._watch is not None:
             self.run = self._watch.finish()
             self._watch = None
-
-

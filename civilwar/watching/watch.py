@@ -61,8 +61,8 @@ def watch(
         every: steps from one measured step to the next.
         full_every: steps from one full measurement to the next; the others have lengths and largest logits.
         snapshots: when the probe texts are measured: ``log``, a number of steps, the steps, or None.
-        alarms: thresholds by name: ``max_logit`` (above), ``entropy`` (normalised, below), ``sink_share`` (of all heads, above),
-            ``loss`` (above).
+        alarms: thresholds by name: ``max_logit`` (above), ``entropy`` (normalised, below), ``sink_share`` (of all heads,
+            above), ``loss`` (above).
         on_alarm: called with a `civilwar.watching.alarms.Alarm` for each, when the steps are written.
         flush_every: measured steps from one part on disk to the next. Between two, nothing waits for the device.
         forward: how to run the model on token ids [1, n]; by default ``model(ids)``.
@@ -155,9 +155,9 @@ class Watch:
             raise ValueError(f"step = {step!r}: expected a whole number above the last step, which is {self._last}.")
         if self._last < 0 and self._folder is not None:
             self._folder.begin(step)
-        self._last = step
         if len(self._steps) >= self._flush_every:
             self.flush()
+        self._last = step
         level = self._schedule.level(step)
         if level is None:
             return
@@ -249,7 +249,11 @@ class Watch:
             layer = self._layers.number(heard)
         else:
             return
-        now.add(layer, statistics(heard, "full" if now.full else "logits", self._batches.separators(heard)))
+        now.add(
+            layer,
+            statistics(heard, "full" if now.full else "logits", self._batches.separators(heard)),
+            len(heard.query),
+        )
 
     def _listen_for_gradients(self, heard: Heard, query: Tensor, key: Tensor) -> None:
         now = self._now
@@ -345,7 +349,9 @@ class Watch:
 
         def listen(heard: Heard) -> None:
             if layers.knows(heard):
-                final.add(layers.number(heard), statistics(heard, "full", self._batches.separators(heard)))
+                final.add(
+                    layers.number(heard), statistics(heard, "full", self._batches.separators(heard)), len(heard.query)
+                )
 
         self._listener = listen
         try:
