@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from civilwar.hear import compiled, sdpa_door, transformers_door
+from civilwar.hear import compiled, mha_door, sdpa_door, transformers_door
 from civilwar.hear.hearing import OPEN, Hearing, Listener
 
 
@@ -59,4 +59,5 @@ def hear(
             stack.callback(handle.remove)
         stack.enter_context(transformers_door.opened(hearing.root))
         stack.enter_context(sdpa_door.opened(hearing.root))
+        stack.enter_context(mha_door.opened(hearing.number))
         yield hearing

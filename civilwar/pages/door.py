@@ -61,8 +61,8 @@ def open_phase(
             return found
         check_same_config(found.config, config, path)
         if found.complete:
-            if corpus.startswith("path:"):
-                # a file may have been edited since; packages and data sets are known by what was recorded
+            if corpus.startswith(("path:", "hub:")):
+                # a file may have been edited since, a data set streamed anew; packages are known by what was recorded
                 check_same_text(config.corpus, found.text_checksum, checksum_here(config.corpus), path)
             return found
     # torch is loaded only where there is something to train

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from civilwar.errors import RunDamaged
 from civilwar.files import atomic_path, read_json, remove, sha256, write_json
-from civilwar.runs.records import REMEDY, Records
+from civilwar.runs.records import REMEDY, Records, read_table
 from civilwar.runs.trust import plain_file
 
 PARTS = "parts"
@@ -89,6 +90,21 @@ def read_parts(run: Path, every_step: bool = True) -> Records:
         else:
             check_rising(steps, run / PARTS)
     return records
+
+
+def newest_rows(run: Path, table: str) -> pd.DataFrame | None:
+    """Rows of a table in the newest part that has it, checked; None where no part has. Reads no other file.
+
+    Raises RunDamaged where that file is not as it was written.
+    """
+    relative = f"tables/{table}.parquet"
+    for folder in reversed(_folders(run)):
+        if (folder / relative).exists():
+            file = plain_file(folder, relative)
+            if read_json(folder / PART_SUMS).get(relative) != sha256(file):
+                raise RunDamaged(f"{file} was cut short or altered: see {PART_SUMS} there. {REMEDY}")
+            return read_table(file)
+    return None
 
 
 def check_steps(steps: np.ndarray, last: int, where: Path) -> None:

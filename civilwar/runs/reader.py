@@ -19,7 +19,7 @@ import pandas as pd
 from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunLacks, RunMismatch, RunNotFound
 from civilwar.files import read_json, sha256
-from civilwar.recipe.config import ConfigError
+from civilwar.recipe.config import ConfigError, RunConfig
 from civilwar.recipe.watched import AnyConfig, WatchedConfig, read_config
 from civilwar.runs import conform, exports
 from civilwar.runs.manifest import MANIFEST, read_manifest, sittings
@@ -75,6 +75,13 @@ class Run:
             self._cache["config"] = self._config.at(self.last_step, tuple(self.snapshots))
         known: AnyConfig = self._cache["config"]
         return known
+
+    @property
+    def recipe(self) -> RunConfig:
+        """The configuration of a run that this package trained. Raises RunLacks where training was only watched."""
+        if isinstance(self._config, WatchedConfig):
+            raise RunLacks(f"{self.path} was watched and not trained here: ask for what needs no recipe of ours.")
+        return self._config
 
     @property
     def stored_config(self) -> AnyConfig:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from civilwar.errors import RunBusy, RunNotWritten
-from civilwar.files import atomic_path, remove, sha256
+from civilwar.files import atomic_path, remove, sha256, sync_folder
 from civilwar.recipe.config import RunConfig
 from civilwar.recipe.watched import AnyConfig
+from civilwar.runs.lock import PATIENCE, lock_of
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
 from civilwar.runs.parts import (
     PARTS,
@@ -30,17 +31,17 @@ SCAFFOLDING = (PARTS, "checkpoints")
 
 
 class RunWriter:
-    """The one process that may write a run. Use as a context manager; a second one gets RunBusy at once."""
+    """The one process that may write a run. Use as a context manager; a second one gets RunBusy."""
 
     def __init__(self, path: Path, config: AnyConfig) -> None:
         check_name(path.name)
         self.path, self.config = path, config
-        self._lock = FileLock(path / ".lock")
+        self._lock = lock_of(path)
 
     def __enter__(self) -> "RunWriter":
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=PATIENCE)
         except Timeout as error:
             raise RunBusy(
                 f"{self.path} is being written by another process. Wait for it, or use another name."
@@ -100,6 +101,7 @@ class RunWriter:
         for name in ("tables", "arrays"):
             remove(self.path / name)
             os.replace(self.path / ".joined" / name, self.path / name)
+        sync_folder(self.path)
         remove(self.path / ".joined")
         files = [*self.path.glob("tables/*.parquet"), *self.path.glob("arrays/*.safetensors")]
         files += [self.path / name for name in (PROBE, WEIGHTS) if (self.path / name).is_file()]

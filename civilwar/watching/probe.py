@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
+from civilwar.hear.modes import evaluating
 from civilwar.measure import metrics
 from civilwar.measure.metrics import Rows
 from civilwar.runs.records import Records
@@ -24,20 +24,6 @@ from civilwar.watching.texts import HORIZONS, POSITIONS, SHOWN, Text
 QUERY_BLOCK = 128
 #: How a model is run on token ids [1, n].
 Forward = Callable[[nn.Module, Tensor], Any]
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate a model amid its training: no gradients, and afterwards every module's mode and all random numbers as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    model.eval()
-    try:
-        with torch.random.fork_rng([d.index or 0 for d in devices]), torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class Probe:
@@ -61,7 +47,7 @@ class Probe:
         """All of one snapshot's rows, and each layer's energy of keys before their gain, [kv_head, d_head], where known."""
         device = next(model.parameters()).device
         tables, energies = [], []
-        with undisturbed(model):
+        with evaluating(model):
             for number, text in enumerate(self.texts):
                 rows, energy = self._of_text(model, text, step, number, device)
                 tables.append(rows)

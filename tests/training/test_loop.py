@@ -578,11 +578,12 @@ LIMITED = """
 import resource, sys
 from civilwar.recipe.config import RunConfig
 from civilwar import cli
+from civilwar.commands import train as command
 from civilwar.training import loop as train
 import json
 
 config, name, limit = RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-cli._train = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
+command.run = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
 write = train.Session.checkpoint
 
 def checkpoint(session, step):

@@ -284,7 +284,7 @@ def test_a_model_that_is_not_heard_is_refused_and_observed_instead(tmp_path: Pat
     assert run.table("step_attention").query("step < 3")["max_logit"].notna().all()
     assert run.table("step_gradients")["key_gradient"].notna().all()
     assert run.table("train")["loss"].notna()[:3].all()
-    with pytest.raises(ValueError, match=r"expected \[batch, query_head, pos, d_head\]"):
+    with pytest.raises(ValueError, match=r"expected \[batch, query_head, query, d_head\]"):
         model.watch.observe(torch.zeros(1, 3, 8), torch.zeros(1, 3, 8), layer=0)
 
 

@@ -1,7 +1,8 @@
 // Gain: the layer's gain by RoPE frequency, golden dimensions marked, and how the head's key energy lies on it.
 
-import { dress, label, level, scale, svg, ticks, upright } from "./drawing.js";
+import { level, redress, scale, svg, ticks, upright } from "./drawing.js";
 import { panel } from "./panel.js";
+import { label, widest } from "./words.js";
 
 /** @import { Cell, Context, Range, State, Update } from "./types.d.ts" */
 
@@ -104,11 +105,15 @@ export function gain(context) {
       const [top, bottom] = value >= 1 ? [y(value), y(1)] : [y(1), y(value)];
       const tall = Math.max(bottom - top, 0.5).toFixed(1);
       const fill = value >= 1 ? meta.more : meta.less;
-      dress(entry.gain, null, Number.isNaN(value) ? { height: 0 } : { y: top.toFixed(1), height: tall, fill });
+      if (Number.isNaN(value)) redress(entry.gain, "height", 0);
+      else
+        Object.entries({ y: top.toFixed(1), height: tall, fill }).forEach(([key, it]) => redress(entry.gain, key, it));
       const energy = energyAt(energyOf(layer, head, dimension, step));
       const filled = Math.max(lower.bottom - energy, 0).toFixed(1);
-      dress(entry.energy, null, { y: energy.toFixed(1), height: filled, fill: meta.kv_colors[data.kvHead(head)] });
-      entry.mark.setAttribute("visibility", golden(layer, dimension) ? "visible" : "hidden");
+      redress(entry.energy, "y", energy.toFixed(1));
+      redress(entry.energy, "height", filled);
+      redress(entry.energy, "fill", meta.kv_colors[data.kvHead(head)]);
+      redress(entry.mark, "visibility", golden(layer, dimension) ? "visible" : "hidden");
     });
     const count = dimensions.filter((dimension) => golden(layer, dimension)).length;
     const kvHead = data.kvHead(head);
@@ -116,12 +121,15 @@ export function gain(context) {
       ? `Layer ${layer}: its gain, and the keys of KV head ${kvHead} before it`
       : `Layer ${layer} has no gain; energy of KV head ${kvHead}`;
     const snapshot = data.tickStep(meta.energy_clock, step);
-    const when =
+    /** @type {(step: number | string) => string} */
+    const when = (at) =>
       meta.last_step > 0
-        ? `Snapshot of step ${snapshot}. Triangles: ${count} golden dimensions, by the end of training.`
+        ? `Snapshot of step ${at}. Triangles: ${count} golden dimensions, by the end of training.`
         : `Triangles: ${count} golden dimensions.`;
     const grey = beyond >= 0 ? ` Grey: wavelengths above the context of ${meta.context} tokens.` : "";
-    note.textContent = `${when} Energy 1 is an even share.${grey}`;
+    const rest = `Energy 1 is an even share.${grey}`;
+    note.textContent = `${when(snapshot)} ${rest}`;
+    note.keep(`${when(widest(meta.last_step))} ${rest}`);
     const described = `Gain of the ${meta.d_head} dimensions of layer ${layer} by RoPE wavelength`;
     picture.setAttribute(
       "aria-label",

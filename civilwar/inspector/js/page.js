@@ -63,11 +63,16 @@ function deliver(name) {
 async function start(root, addressed) {
   const { run, views = "", ...preset } = root.dataset;
   const packed = await unpack(await deliver(`${run}/core`));
-  const wanted = addressed ? readAddress(window.location.hash) : {};
   /** @type {LoadLayer} */
   const loadLayer = (layer) => deliver(`${run}/layer-${String(layer).padStart(2, "0")}`);
-  const store = mount(root, packed, loadLayer, { ...preset, ...wanted }, views.split(" "));
-  if (Object.keys(wanted).length) root.scrollIntoView({ block: "start" });
+  const { store, follow } = mount(root, packed, loadLayer, preset, views.split(" "));
+  const heed = () => {
+    const asked = readAddress(window.location.hash);
+    if (!Object.keys(asked).length) return;
+    follow(asked);
+    root.scrollIntoView({ block: "start" });
+  };
+  if (addressed) heed();
   root.dataset.ready = "true";
   if (!addressed) return;
   let pending = 0;
@@ -76,12 +81,7 @@ async function start(root, addressed) {
     clearTimeout(pending);
     pending = window.setTimeout(() => window.history.replaceState(null, "", writeAddress(state)), 200);
   });
-  window.addEventListener("hashchange", () => {
-    const asked = readAddress(window.location.hash);
-    if (!Object.keys(asked).length) return;
-    store.set(asked);
-    root.scrollIntoView({ block: "start" });
-  });
+  window.addEventListener("hashchange", heed);
 }
 
 function startAll() {
