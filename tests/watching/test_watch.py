@@ -341,10 +341,9 @@ def watch_three(model: nn.Module, tokenizer: Any, out: Path) -> Run:
 
 
 def test_attention_that_is_not_what_was_heard_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(
-        Heard, "weights", lambda heard: torch.ones(1, 4, *heard.key.shape[2:3] * 2) / heard.key.shape[2]
-    )
-    with pytest.raises(ValueError, match=r"h\.0\.attn: attention computed from what was heard does not give"):
+    whole = Heard.dots
+    monkeypatch.setattr(Heard, "dots", lambda heard, text, queries: 3 * whole(heard, text, queries))
+    with pytest.raises(Unheard, match=r"h\.0\.attn: attention computed from its queries and keys gives an output"):
         watched(models.made("nanoGPT"), tmp_path / "run")
 
 
