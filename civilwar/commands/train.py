@@ -46,5 +46,5 @@ def resume(chosen: argparse.Namespace) -> None:
     from civilwar.training.loop import train
 
     os.environ["CIVILWAR_RUNS"] = str(found.path.parent)
-    done = train(found.config, found.name, chosen.device, accept_another_machine=chosen.accept_another_machine)
+    done = train(found.recipe, found.name, chosen.device, accept_another_machine=chosen.accept_another_machine)
     print(f"{done.name}: {done.manifest['status']}, {done.path}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from civilwar import paths
 from civilwar.errors import RunError, RunNotFound
 from civilwar.files import is_temporary
-from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.glance import Glance, glance
 from civilwar.runs.manifest import MANIFEST
 from civilwar.runs.reader import NAMED, Run, check_name, is_name
@@ -23,7 +23,7 @@ class Listed:
     over."""
     problem: str = ""
     """One sentence where it cannot be opened as a run."""
-    config: RunConfig | None = None
+    config: AnyConfig | None = None
     glance: Glance | None = None
 
 

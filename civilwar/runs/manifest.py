@@ -16,7 +16,7 @@ from civilwar.runs.trust import Entries, checked_entries
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
 #: What is kept of each sitting beside its first step, and of the first also at the top of the manifest.
-PROVENANCE = ("started", "commit", "dirty", "versions", "device")
+PROVENANCE = ("started", "commit", "dirty", "versions", "device", "ways")
 
 
 def read_manifest(run: Path) -> Entries:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunNotWritten
 from civilwar.files import atomic_path, recover, sha256
-from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.columns import Group, Table, Thinning
 from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, check_one_text, open_run
@@ -139,7 +139,7 @@ def thinned(run: Run, form: Form) -> Records:
     return Records(tables, arrays)
 
 
-def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: RunConfig) -> pd.DataFrame:
+def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: AnyConfig) -> pd.DataFrame:
     if kept is None:
         return recorded
     stays = recorded["step"].isin(kept.kept(config))
@@ -149,7 +149,7 @@ def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: R
     return recorded.assign(**recorded[others].where(stays))
 
 
-def _steps(group: dict[str, np.ndarray], kept: Thinning | None, config: RunConfig) -> dict[str, np.ndarray]:
+def _steps(group: dict[str, np.ndarray], kept: Thinning | None, config: AnyConfig) -> dict[str, np.ndarray]:
     if kept is None:
         return group
     stays = np.isin(group["step"], sorted(kept.kept(config)))

@@ -30,7 +30,7 @@ from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
 from civilwar.runs.writer import SCAFFOLDING, RunWriter
-from civilwar.training import machine
+from civilwar.training import choice, machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
 from civilwar.training.ending import check_enough_text, experiment
@@ -163,9 +163,14 @@ class Session:
         )
         self.machine = machine.facts(device)
         self.tracker = StepTracker(self.model, separator_ids.to(device))
-        self.prober = Prober(self.model, config, self.texts)
+        self._compute(choice.choose(config, device, TOKENS_PER_PASS))
         self.snapshots: list[Records] = []
         self.seconds = {"wall": 0.0, "snapshots": 0.0, "experiments": 0.0}
+
+    def _compute(self, ways: choice.Choice) -> None:
+        self.ways = ways
+        self.model.compute(ways.ways)
+        self.prober = Prober(self.model, self.config, self.texts, ways.ways.probe_by_convolution)
 
     def autocast(self) -> torch.autocast:
         """bfloat16 matrix products where the run's precision says so."""
@@ -234,9 +239,9 @@ class Session:
         with torch.set_grad_enabled(with_gradient):
             for some, wanted in zip(inputs.split(texts), targets.split(texts), strict=True):
                 with self.autocast():
-                    with self.tracker.watching(some):
-                        hidden = self.model.hidden(some)
-                    part = total_next_token_loss(hidden, self.model.embedding.weight, wanted) / targets.numel()
+                    hidden = self.tracker.hidden(some)
+                    total = total_next_token_loss(hidden, self.model.embedding.weight, wanted, self.ways.ways.compiled)
+                    part = total / targets.numel()
                 if with_gradient:
                     part.backward()
                 loss += part.detach()
@@ -281,6 +286,7 @@ class Session:
                 seconds=self.seconds,
                 corpus_checksum=self.corpus.checksum,
                 parts=part_sums(self.writer.path),
+                ways=self.ways.facts(),
             )
 
     def _keep(self) -> None:
@@ -324,7 +330,8 @@ class Session:
         # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
         first = int(facts["step"]) + 1
         check_same_text(self.config.corpus, facts["corpus_checksum"], self.corpus.checksum, self.writer.path)
-        self._check_machine(first)
+        if not self._on_another_machine(first) and "ways" in facts:
+            self._compute(choice.follow(facts["ways"], self.writer.path))
         self.writer.discard_parts_after(first - 1)
         check_parts(self.writer.path, facts["parts"])
         self.model.load_state_dict(state["model"])
@@ -333,8 +340,8 @@ class Session:
         self.seconds |= facts["seconds"]
         return first
 
-    def _check_machine(self, first: int) -> None:
-        """Raise RunMismatch where the sitting that made the steps before ``first`` had another device or torch."""
+    def _on_another_machine(self, first: int) -> bool:
+        """Whether the sitting that made the steps before ``first`` had another device or torch. Raises RunMismatch then."""
         # a sitting that was killed before its first checkpoint made none of them
         before = [sitting for sitting in Run(self.writer.path).sittings if sitting["from_step"] < first]
         changed = machine.differences(before[-1], self.machine) if before else []
@@ -344,11 +351,13 @@ class Session:
                 "last digits. Go on there, train under another name, or take both in one run with "
                 "--accept-another-machine (accept_another_machine=True)."
             )
+        return bool(changed)
 
     # ------------------------------------------------------------ manifest
 
     def _describe(self, first: int) -> None:
         sitting = {"from_step": first, "started": datetime.now(UTC).isoformat(timespec="seconds")} | self.machine
+        sitting["ways"] = self.ways.facts()
         # a run that starts again from the beginning keeps nothing of what was before
         sittings = [*Run(self.writer.path).sittings, sitting] if first else [sitting]
         write_json(self.writer.path / PROBE, self._probe_description())
