@@ -14,10 +14,16 @@ export function gain(context) {
   const upper = { left: 46, right: width - 10, top: 12, bottom: 138 };
   const lower = { left: 46, right: width - 10, top: 158, bottom: height - 36 };
   const hasGain = data.arrays.gain.data.some((value) => Number.isFinite(value));
+  const hasEnergy = data.arrays.energy.data.some((value) => Number.isFinite(value));
+  if (!hasGain && !hasEnergy) {
+    const nothing = panel(context, { name: "gain", title: "Gain", width, height: 20, rows: () => [["gain"]] });
+    nothing.note.textContent = "No norm on the keys of this model is known, so there is no gain to show.";
+    return () => {};
+  }
   const [low, high] = hasGain ? data.extent("gain") : [0.9, 1.1];
   /** @type {Range} */
   const gainRange = [Math.min(low, 0.9) - 0.05, Math.max(high, 1.1) + 0.05];
-  const mostEnergy = data.extent("energy")[1] * 1.03;
+  const mostEnergy = hasEnergy ? data.extent("energy")[1] * 1.03 : 1.03;
   const x = scale([0, meta.d_head], [upper.left, upper.right]);
   const bar = (upper.right - upper.left) / meta.d_head;
   const y = scale(gainRange, [upper.bottom, upper.top]);
@@ -64,7 +70,7 @@ export function gain(context) {
   const wavelengths = data.arrays.wavelength.data;
   for (let pair = 0; pair < wavelengths.length; pair += Math.max(1, Math.round(wavelengths.length / 8))) {
     const tokens = wavelengths[pair];
-    if (Number.isNaN(tokens)) continue;
+    if (!Number.isFinite(tokens)) continue;
     const text = tokens >= 1000 ? `${(tokens / 1000).toFixed(0)}k` : tokens.toFixed(0);
     svg(picture, "text", { x: x(2 * pair + 1), y: lower.bottom + 13, "text-anchor": "middle" }, text);
   }
