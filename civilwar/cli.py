@@ -11,6 +11,7 @@ from typing import TextIO
 from civilwar.errors import CorpusWarning, RunError, Terminated, one_line
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe.config import DEFAULT_CORPUS, PRESETS, make_config
+from civilwar.recipe.plan import GROUPS
 from civilwar.runs.listing import list_folders
 from civilwar.runs.reader import open_run
 
@@ -74,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", default="laptop", choices=list(PRESETS))
     train.add_argument("--variant", default="baseline", choices=list(VARIANTS))
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--corpus", default=DEFAULT_CORPUS, help="docstrings, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]")
+    train.add_argument(
+        "--corpus", default=DEFAULT_CORPUS, help="docstrings, source, prose, path:FOLDER_OR_FILE or hub:NAME[:CONFIG]"
+    )
+    train.add_argument("--steps", type=int, help="updates, where they should be others than the preset's")
     train.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     train.add_argument("--name", help="folder of the run; by default preset, variant and seed")
     train.add_argument(
@@ -103,9 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--replace", action="store_true", help="let a form that holds less replace one that holds more")
     record.set_defaults(command=_record)
 
-    sweep = commands.add_parser("sweep", help="train and record every run that the verdicts are computed from")
-    sweep.add_argument("--preset", default="laptop", choices=list(PRESETS))
-    sweep.add_argument("--corpus", default=DEFAULT_CORPUS)
+    sweep = commands.add_parser("sweep", help="train runs of the plan, by default those that the verdicts rest on")
+    sweep.add_argument("--group", default="laptop", choices=list(GROUPS), help="which part of the plan")
+    sweep.add_argument("--only", default="*", metavar="PATTERN", help="runs whose name matches, as in '*-baseline-*'")
+    sweep.add_argument("--preset", choices=list(PRESETS), help="another preset than the group's, for a trial")
+    sweep.add_argument("--corpus", help="another text than the group's, for a trial")
+    sweep.add_argument("--publish", action="store_true", help="record each run slim in data/ and drop its weights")
     sweep.add_argument("--device", default="auto")
     sweep.set_defaults(command=_sweep)
 
@@ -126,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> None:
     from civilwar.training.loop import train
 
-    config = make_config(options.preset, options.variant, options.seed, options.corpus)
+    config = make_config(options.preset, options.variant, options.seed, options.corpus, options.steps)
     run = train(config, options.name, options.device, accept_another_machine=options.accept_another_machine)
     print(f"{run.name}: {run.manifest['status']}, {run.path}")
 
@@ -155,7 +162,10 @@ def _record(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     from civilwar.training.sweep import run_sweep
 
-    for line in run_sweep(options.preset, options.corpus, options.device):
+    lines = run_sweep(
+        options.group, options.only, options.preset, options.corpus, options.device, publish=options.publish
+    )
+    for line in lines:
         print(line, flush=True)
 
 

@@ -96,7 +96,16 @@ def test_one_environment_for_pip_and_conda() -> None:
     assert "python=3.11" in conda["dependencies"]
     assert {"pip": ["-r requirements.txt", "-e ."]} in conda["dependencies"]
     extras = PROJECT["optional-dependencies"]
-    direct = names([*PROJECT["dependencies"], *extras["dev"], *extras["book"], *extras["corpus"], *extras["export"], *extras["slurm"]]) - {"civilwar"}
+    direct = names(
+        [
+            *PROJECT["dependencies"],
+            *extras["dev"],
+            *extras["book"],
+            *extras["corpus"],
+            *extras["export"],
+            *extras["slurm"],
+        ]
+    ) - {"civilwar"}
     assert direct <= set(pins(VERSIONS))
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]

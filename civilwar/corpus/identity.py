@@ -6,7 +6,8 @@ from pathlib import Path
 
 from civilwar import paths
 from civilwar.corpus.cache import CacheDamaged, CacheNotWritten
-from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.corpus.document import CorpusError, Document
+from civilwar.corpus.sources import read_documents
 from civilwar.errors import RunMismatch
 
 
@@ -41,7 +42,7 @@ def check_same_text(source: str, recorded: str | None, now: str | None, where: P
     """
     if recorded is None or now is None or recorded == now:
         return
-    why = " (another version of a package has other docstrings)" if source.startswith("docstrings") else ""
+    why = " (another version of a package has other text)" if source.startswith(("docstrings", "source")) else ""
     raise RunMismatch(
         f"{where} was trained on another text: {source} had the checksum {recorded[:16]} there and has {now[:16]} "
         f"now{why}. Put the former text back, or train under another name."
