@@ -235,13 +235,5 @@ def _row(point: Point, said: str) -> str:
 def in_words(data: pd.DataFrame) -> str:
     """How many points are answered, await runs, or are open; a sentence."""
     counts = data["state"].value_counts()
-    parts = [f"{counts[name]} {said}" for name, said in _COUNTED.items() if name in counts]
-    return f"Of {len(data)} points, {', '.join(parts)}."
-
-
-_COUNTED = {
-    ANSWERED: "are answered",
-    IN_PART: "are answered in part",
-    AWAITED: "have an answer that awaits runs",
-    OPEN: "are open",
-}
+    states = (ANSWERED, IN_PART, AWAITED, OPEN)
+    return f"Of {len(data)} points: " + ", ".join(f"{counts[name]} {name}" for name in states if name in counts) + "."

@@ -37,6 +37,23 @@ def choices() -> pd.DataFrame:
     )
 
 
+def standing_in_words(standings: pd.DataFrame) -> pd.DataFrame:
+    """`civilwar.evidence.robustness.standing` for a reader: id, by the rules, left as it is, and what becomes of the rest."""
+    return pd.DataFrame(
+        {
+            "id": standings["id"],
+            "by the rules": standings["verdict"],
+            "left as it is": [
+                f"{same} of {n}" for same, n in zip(standings["same"], standings["choices"], strict=True)
+            ],
+            "decided otherwise": standings["other"],
+            "left open": standings["unsettled"],
+            "decided where the rules leave it open": standings["settled"],
+            "what then": standings["others"],
+        }
+    )
+
+
 def parting(long: pd.DataFrame) -> pd.DataFrame:
     """Every cell that decides otherwise than the rules, or what they leave open: id, by the rules, choice, then."""
     stated = long[long["choice"] == STATED].set_index("id")["verdict"]

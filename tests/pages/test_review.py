@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 from civilwar import paths
@@ -62,7 +63,7 @@ def test_the_table_is_html_that_is_safe_and_counted() -> None:
     assert "Not done: D." in row
     data = table((hostile,))
     assert data["state"].to_list() == ["answered in part"]
-    assert review.in_words(data) == "Of 1 points, 1 are answered in part."
+    assert review.in_words(data) == "Of 1 points: 1 answered in part."
 
 
 def test_what_the_map_says_in_words() -> None:
@@ -71,6 +72,10 @@ def test_what_the_map_says_in_words() -> None:
     assert robust.in_words(numbers | {"robust_parted": "C02"}).endswith("into another: C02.")
     assert robust.title({"robust_n_decided": 5, "robust_n_firm": 3}).startswith("Of 5 claims that are decided, 3")
     assert len(robust.choices()) > 10
+    row = {"id": "C05", "verdict": "there", "choices": 2, "same": 1, "unsettled": 0, "settled": 0, "other": 1}
+    words = robust.standing_in_words(pd.DataFrame([row | {"others": "not there (1)"}]))
+    assert words.iloc[0]["left as it is"] == "1 of 2"
+    assert words.iloc[0]["decided otherwise"] == 1
 
 
 def test_the_page_has_its_place() -> None:
