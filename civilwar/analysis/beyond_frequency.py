@@ -38,7 +38,7 @@ def spread(run: Run, width: int | None = None, draws: int = DRAWS) -> pd.DataFra
     energy, gains = run.array("energy"), run.array("gain")
     at = int(rows_of(energy["step"], [run.last_step])[0])
     rows = []
-    for layer, ranks in enumerate(strata.ranks_of(run.config)):
+    for layer, ranks in enumerate(strata.ranks_of(run.recipe)):
         squared = gains["k_gain"][-1, layer].astype(float) ** 2
         if np.isnan(squared).any() or np.ptp(squared) < 1e-6:
             continue
@@ -64,7 +64,7 @@ def golden_energy(run: Run, width: int | None = None, draws: int = DRAWS) -> pd.
     profile = energy.groupby(["layer", "dimension"])["energy"].mean().unstack("dimension")
     golden = gain.final_gain(run).pivot(index="layer", columns="dimension", values="golden")
     rows = []
-    for layer, ranks in enumerate(strata.ranks_of(run.config)):
+    for layer, ranks in enumerate(strata.ranks_of(run.recipe)):
         chosen = golden.loc[layer].to_numpy(dtype=bool)
         if not chosen.any():
             continue
@@ -82,7 +82,7 @@ def likeness(run: Run, width: int | None = None, draws: int = DRAWS) -> dict[str
     gain that varies.
     """
     gains = run.array("gain")["k_gain"][-1].astype(float)
-    all_ranks = strata.ranks_of(run.config)
+    all_ranks = strata.ranks_of(run.recipe)
     varying = [layer for layer in range(len(gains)) if np.ptp(gains[layer]) > 1e-6]
     if len(varying) < 2:
         return dict.fromkeys(COLUMNS[1:], math.nan)
@@ -112,7 +112,7 @@ def fall_explained(run: Run, width: int | None) -> float:
     """
     if not _learns(run):
         return math.nan
-    gains, all_ranks = run.array("gain")["k_gain"][-1].astype(float), strata.ranks_of(run.config)
+    gains, all_ranks = run.array("gain")["k_gain"][-1].astype(float), strata.ranks_of(run.recipe)
     middle = rank.middle_layers(run.config.model.n_layers)
     measure = rank.MEASURES[0]
 

@@ -33,10 +33,19 @@ def cached(kind: str, key: list[Any], cache: Path, read: Callable[[], Iterable[D
         lines = [json.dumps([document.module, document.text]) for document in read()]
         (folder / "documents.jsonl").write_text("\n".join(lines), encoding="ascii")
 
-    name = hashlib.sha256(json.dumps([EXTRACTION_VERSION, *key]).encode()).hexdigest()[:16]
-    entry = open_entry(cache / f"documents-{kind}-{name}", build)
+    entry = open_entry(_folder(kind, key, cache), build)
     stored = (entry / "documents.jsonl").read_text(encoding="ascii")
     return [Document(*json.loads(line)) for line in stored.splitlines()]
+
+
+def is_cached(kind: str, key: list[Any], cache: Path) -> bool:
+    """Whether `cached` would read nothing anew."""
+    return _folder(kind, key, cache).is_dir()
+
+
+def _folder(kind: str, key: list[Any], cache: Path) -> Path:
+    name = hashlib.sha256(json.dumps([EXTRACTION_VERSION, *key]).encode()).hexdigest()[:16]
+    return cache / f"documents-{kind}-{name}"
 
 
 def encodable(text: str) -> bool:

@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from civilwar.corpus.document import CorpusError, Document, cached, encodable
+from civilwar.corpus.document import CorpusError, Document, cached, encodable, is_cached
 from civilwar.corpus.packages import CODE_PACKAGES, PACKAGES, code, docstrings, prose
 from civilwar.errors import CorpusWarning
+from civilwar.files import UNPACKED, largest_unpacked
 
 #: How much of a streamed data set is taken, about the size of the default corpus: enough for every preset.
 HUB_CHARACTERS = 32_000_000
@@ -38,9 +39,6 @@ PACKED = {
 }
 #: How many entries that are not read a warning and the manifest name.
 NAMED = 20
-#: How many times its size a parquet file may unpack to, and up to which number of bytes that does not matter.
-UNPACKED = 100
-LARGEST_SMALL = 64 * 2**20
 ACCEPTED = (
     "docstrings, docstrings:PACKAGE,PACKAGE, source, source:PACKAGE,PACKAGE, prose, path:FOLDER_OR_FILE, hub:NAME or "
     "hub:NAME:CONFIG"
@@ -67,13 +65,22 @@ def read_documents(source: str, cache: Path) -> list[Document]:
         documents = list(_path_documents(_existing_path(rest)))
     elif kind == "hub" and rest:
         name, _, configuration = rest.partition(":")
-        documents = cached("hub", [source, HUB_CHARACTERS], cache, lambda: _hub_documents(name, configuration or None))
+        documents = cached("hub", _hub_key(source), cache, lambda: _hub_documents(name, configuration or None))
     else:
         raise CorpusError(f"unknown corpus {source!r}: expected {ACCEPTED}. Correct the `corpus` parameter.")
     documents = _without_duplicates(documents)
     if not documents:
         raise CorpusError(f"corpus {source!r} holds no text: expected at least one document. Name a source with text.")
     return documents
+
+
+def is_streamed(source: str, cache: Path) -> bool:
+    """Whether a data set of the hub was streamed before, so that it can be read here without the net."""
+    return is_cached("hub", _hub_key(source), cache)
+
+
+def _hub_key(source: str) -> list[Any]:
+    return [source, HUB_CHARACTERS]
 
 
 def _names(written: str) -> list[str]:
@@ -265,7 +272,7 @@ def _parquet(file: Path) -> Iterator[str]:
         column = _text_column(file, pq.ParquetFile(file))
         # encoded as they are stored: a text that stands there once and is pointed at a million times stays one
         table = pq.ParquetFile(file, read_dictionary=["text"])
-        limit = max(LARGEST_SMALL, UNPACKED * size)
+        limit = largest_unpacked(size)
         chunks = (table.metadata.row_group(group).column(column) for group in range(table.num_row_groups))
         # as the file says of itself, and then as it turns out
         _require_small(file, sum(chunk.total_uncompressed_size for chunk in chunks), limit)

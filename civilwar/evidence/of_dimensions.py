@@ -71,7 +71,7 @@ def evenness_over_dealt(run: Run, width: int | None) -> float:
     """
     energy, gain = run.array("energy"), run.array("gain")
     at, at_gain = (int(rows_of(array["step"], [run.last_step])[0]) for array in (energy, gain))
-    of_pair = strata.ranks_of(run.config)
+    of_pair = strata.ranks_of(run.recipe)
     ratios = []
     for layer in middle(run):
         by_head = energy["energy"][at, layer].astype(float)

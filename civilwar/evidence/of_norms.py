@@ -126,7 +126,7 @@ def spread_over_dealt(run: Run, width: int | None) -> float:
     """
     energy, gain = run.array("energy"), run.array("gain")
     at, at_gain = (int(rows_of(array["step"], [run.last_step])[0]) for array in (energy, gain))
-    ranks = strata.ranks_of(run.config)
+    ranks = strata.ranks_of(run.recipe)
     ratios = []
     for layer, by_head in enumerate(energy["energy"][at].astype(float)):
         squared = gain["k_gain"][at_gain, layer].astype(float) ** 2

@@ -21,6 +21,7 @@ def run_sweep(
     preset: str | None = None,
     corpus: str | None = None,
     device: str = "auto",
+    accept_another_machine: bool = False,
     publish: bool = False,
 ) -> Iterator[str]:
     """Train and report the runs of one group of the plan; yields one line per run.
@@ -33,21 +34,22 @@ def run_sweep(
         preset: another than the group's.
         corpus: another than the group's.
         device: to train on.
+        accept_another_machine: as for `civilwar.training.loop.train`.
         publish: record each run in ``data/`` (slim), after which its weights go; what is recorded there is not trained again.
             Otherwise nothing is written but under ``runs/``, and a run that is complete there is not trained again.
     """
     configs = [c for c in plan.GROUPS[group].planned(preset, corpus) if fnmatchcase(c.default_name, only)]
     for number, config in enumerate(configs, 1):
-        yield f"[{number:2}/{len(configs)}] {config.default_name}: {_one(config, device, publish)}"
+        yield f"[{number:2}/{len(configs)}] {config.default_name}: {_one(config, device, accept_another_machine, publish)}"
 
 
-def _one(config: RunConfig, device: str, publish: bool) -> str:
+def _one(config: RunConfig, device: str, accept_another_machine: bool, publish: bool) -> str:
     if publish and is_recorded(config):
         return "recorded already"
     if not publish and _is_trained(config):
         return "trained already"
     try:
-        run = train(config, device=device)
+        run = train(config, device=device, accept_another_machine=accept_another_machine)
     except TrainingDiverged as error:
         return f"diverged ({error})"
     said = f"trained in {run.manifest['timings']['wall_seconds'] / 60:.1f} min"
@@ -73,6 +75,6 @@ def _is_there(config: RunConfig, root: Path) -> bool:
     if not (folder / MANIFEST).is_file():
         return False
     run = Run(folder)
-    if config.corpus.startswith("path:"):
+    if config.corpus.startswith(("path:", "hub:")):
         check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), folder)
     return run.complete and run.config.hash == config.hash

@@ -24,7 +24,7 @@ from civilwar.corpus import packages, sources
 from civilwar.corpus.cache import CacheDamaged
 from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, load_corpus
 from civilwar.corpus.document import Document
-from civilwar.corpus.identity import checksum
+from civilwar.corpus.identity import checksum, checksum_here
 from civilwar.corpus.sources import read_documents
 from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
 from civilwar.errors import CorpusWarning
@@ -184,6 +184,16 @@ def test_hub_errors(name: str, expected: str, hub: list[tuple[object, ...]], tmp
         with pytest.raises(CorpusError, match=expected):
             read_documents(f"hub:{name}", tmp_path)
     assert len(hub) == 2
+
+
+def test_what_was_streamed_is_known_by_its_checksum_and_nothing_is_streamed_for_it(
+    hub: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    assert checksum_here("hub:owner/name", tmp_path) is None
+    assert hub == []
+    known = checksum(read_documents("hub:owner/name", tmp_path))
+    assert checksum_here("hub:owner/name", tmp_path) == known
+    assert len(hub) == 1
 
 
 def test_hub_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
