@@ -51,9 +51,7 @@ def _joined(parts: list[_Layer]) -> _Layer:
 class Prober:
     """The snapshot stream: fixed held-out texts, one value per text, head and snapshot."""
 
-    def __init__(
-        self, model: Decoder, config: RunConfig, texts: "ProbeTexts", by_convolution: bool = False
-    ) -> None:
+    def __init__(self, model: Decoder, config: RunConfig, texts: "ProbeTexts", by_convolution: bool = False) -> None:
         self._by_convolution = by_convolution
         self._model, self._probe, self._texts = model, config.probe, texts
         self._group_size, self._sink_horizon = config.model.group_size, config.sink_horizon
@@ -111,7 +109,9 @@ class Prober:
 
         def measure(event: QueriesKeys) -> None:
             rope = self._rope(event.layer)
-            layers.append(_measure_layer(event, rope, separator, self._probe, self._texts.horizons, self._by_convolution))
+            layers.append(
+                _measure_layer(event, rope, separator, self._probe, self._texts.horizons, self._by_convolution)
+            )
 
         with watch_queries_keys(self._model, measure):
             hidden = self._model.hidden(tokens)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 #: Queries whose logits are made at once: those of one KV head's group then fill a matrix product.
-QUERY_BLOCK = 256
+QUERY_BLOCK = 128
 #: From here on the kept weights, pos x pos of each head, cost more memory than the blocks are worth in time.
 LIBRARY_FROM = 4096
 
@@ -113,9 +113,7 @@ def _backward(
 
 
 @_backward.register_fake
-def _(
-    d_out: Tensor, queries: Tensor, keys: Tensor, values: Tensor, kept: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(d_out: Tensor, queries: Tensor, keys: Tensor, values: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     contiguous = torch.contiguous_format
     return tuple(torch.empty_like(x, memory_format=contiguous) for x in (queries, keys, values))  # type: ignore[return-value]
 

@@ -160,8 +160,9 @@ class Decoder(nn.Module):
     def compute(self, ways: Ways) -> None:
         """Train in these ways from now on. Changes no number but for rounding."""
         self.compiled = ways.compiled
-        for block in self.blocks:
-            block.attention.in_blocks = ways.attention_in_blocks
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.in_blocks = ways.attention_in_blocks
 
     def _initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)

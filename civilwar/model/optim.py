@@ -41,7 +41,9 @@ def make_optimizers(model: Decoder, train: TrainConfig) -> list[torch.optim.Opti
 
 def _matrix_optimizer(matrices: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
     if train.matrix_optimizer == "adamw":
-        return torch.optim.AdamW(matrices, lr=train.matrix_adamw_lr, betas=train.adamw_betas, weight_decay=0.0, fused=True)
+        return torch.optim.AdamW(
+            matrices, lr=train.matrix_adamw_lr, betas=train.adamw_betas, weight_decay=0.0, fused=True
+        )
     return Muon(
         matrices,
         lr=train.muon_lr,

@@ -54,7 +54,9 @@ def checked_entries(entries: dict[str, Any], file: Path) -> Entries:
         if not isinstance(sitting, dict) or not isinstance(sitting.get("from_step"), int):
             raise _not_as_written(file, "one of its sittings has no first step")
         if not all(isinstance(sitting.get(name, {}), dict) for name in ("versions", "device", "ways")):
-            raise _not_as_written(file, "the versions, the device or the ways of one of its sittings are of the wrong kind")
+            raise _not_as_written(
+                file, "the versions, the device or the ways of one of its sittings are of the wrong kind"
+            )
     checked = Entries(file, entries)
     if checked.get("status") == "complete":
         _ = checked["files"]

@@ -1,4 +1,4 @@
-"""In which ways a run is computed on this machine: measured once for each shape, kept in the cache folder, and followed on resuming.
+"""In which ways a run is computed on this machine: measured once for each shape, and followed on resuming.
 
 ``CIVILWAR_COMPILE`` says whether what lies between the matrix products is compiled: ``auto`` (the default) compiles on a CPU
 where a C++ compiler is found and the run is long enough to gain from it; ``1`` always, ``0`` never.
@@ -63,7 +63,9 @@ def choose(config: RunConfig, device: torch.device, tokens_per_pass: int) -> Cho
     return Choice(
         Ways(
             compiled=compiles,
-            attention_in_blocks=bfloat16 and in_range and _measured("attention", config.model, texts, _attention_in_blocks),
+            attention_in_blocks=bfloat16
+            and in_range
+            and _measured("attention", config.model, texts, _attention_in_blocks),
             probe_by_convolution=in_range and _measured("probe", config.model, 1, _probe_by_convolution),
         ),
         because,
@@ -78,7 +80,9 @@ def follow(stored: Mapping[str, Any], run: object) -> Choice:
     """
     ways = Ways(**{field.name: stored[field.name] for field in fields(Ways)})
     if not all(isinstance(value, bool) for value in asdict(ways).values()):
-        raise RunDamaged(f"the checkpoint of {run} does not say how it was computed. Remove the run and train it again.")
+        raise RunDamaged(
+            f"the checkpoint of {run} does not say how it was computed. Remove the run and train it again."
+        )
     if ways.compiled and (trouble := cannot_compile()):
         raise RunMismatch(
             f"{run} was begun with compiled code, whose numbers differ in their last digits, and here {trouble}. Install a "

@@ -226,9 +226,7 @@ class Session:
             for some, wanted in zip(inputs.split(texts), targets.split(texts), strict=True):
                 with self.autocast():
                     hidden = self.tracker.hidden(some)
-                    total = total_next_token_loss(
-                        hidden, self.model.embedding.weight, wanted, self.ways.ways.compiled
-                    )
+                    total = total_next_token_loss(hidden, self.model.embedding.weight, wanted, self.ways.ways.compiled)
                     part = total / targets.numel()
                 if with_gradient:
                     part.backward()
