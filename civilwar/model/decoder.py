@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from civilwar.model.attention import attend
-from civilwar.model.ways import Ways, as_written, compiled
+from civilwar.model.ways import Ways, compiled, may_be_compiled
 from civilwar.recipe.config import ModelConfig
 from civilwar.recipe.rope import pair_frequencies
 
@@ -186,7 +186,7 @@ class Decoder(nn.Module):
                 f"{tokens.shape[1]} tokens, but the model's context is {self.config.context}: cut the text."
             )
         x = self.embedding(tokens) * math.sqrt(self.config.d_model)
-        through = compiled(Block.__call__) if self.compiled and as_written(self) else Block.__call__
+        through = compiled(Block.__call__) if self.compiled and may_be_compiled(self) else Block.__call__
         layers: list[list[Tensor]] = [[] for _ in self.blocks]
         for block, into in zip(self.blocks, layers, strict=True):
             x = through(block, x, summary, into)
