@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 #: What models call the norm of their keys, the last part of its name.
 KEY_NORM = re.compile(r"^(k|key)_?(layer_?|rms_?)?(norm|layernorm|ln)$")
+#: Largest difference of the same lengths before and after RoPE, over the largest length.
+SAME = 1e-3
 #: What modules call that which they add to the mean square.
 EPS = ("eps", "variance_epsilon", "epsilon")
 #: Largest deviation of gain times normalised input from the output, over the output's root mean square.
@@ -77,8 +79,9 @@ def key_norm(normed: Normed, used: Float[Tensor, "batch kv_head key d_head"]) ->
         before = by_head(normed.before, used)
         if after is None or before is None:
             continue
-        ratio = torch.linalg.vector_norm(after, dim=-1) / length
-        if not (ratio - ratio.mean()).abs().max() < 1e-3 * ratio.mean():
+        ours = torch.linalg.vector_norm(after, dim=-1)
+        factor = (ours * length).sum() / length.square().sum()
+        if not (ours - factor * length).abs().max() < SAME * ours.max():
             continue
         whole = by_head is _one_vector
         normalised, gain = _gain(before, after, whole, normed.eps)
@@ -104,10 +107,16 @@ def _gain(before: Tensor, after: Tensor, whole: bool, eps: float) -> tuple[Tenso
     """(normalised input, gain by head and dimension): the root mean square's or the standard deviation's, whichever fits."""
     axes = (1, 3) if whole else (3,)
     for x in (before, before - before.mean(axes, keepdim=True)):
-        normalised = x * torch.rsqrt(x.square().mean(axes, keepdim=True) + eps)
+        normalised = _over_rms(x, axes, eps)
         # by least squares over tokens, for every head by itself
         gain = (after * normalised).sum((0, 2)) / normalised.square().sum((0, 2))
         off = (after - gain[:, None] * normalised).square().mean().sqrt()
         if off < FITS * after.square().mean().sqrt():
             return normalised, gain
-    return before * torch.rsqrt(before.square().mean(axes, keepdim=True)), torch.full_like(before[0, :, 0], torch.nan)
+    return _over_rms(before, axes, 0.0), torch.full_like(before[0, :, 0], torch.nan)
+
+
+def _over_rms(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """A zero vector, as padding's embedding gives, stays one."""
+    mean = x.square().mean(axes, keepdim=True) + eps
+    return x * torch.rsqrt(mean.clamp_min(torch.finfo(x.dtype).tiny))
