@@ -73,20 +73,42 @@ def key_norm(normed: Normed, used: Float[Tensor, "batch kv_head key d_head"]) ->
     A norm may see [batch, key, kv_head, d_head], [batch, kv_head, key, d_head], or all heads of a key as one vector. Lengths
     decide, which RoPE leaves alone (or changes by one factor): sizes alone would take as many tokens as heads for heads.
     """
-    heads, length = used.shape[1], torch.linalg.vector_norm(used.float(), dim=-1)
+    axes = _axes(normed.after, used)
+    if axes is None:
+        return None
+    after, before = axes(normed.after, used), axes(normed.before, used)
+    if after is None or before is None:
+        return None
+    normalised, gain = _gain(before, after, axes is _one_vector, normed.eps)
+    return KeyNorm(before, after, normalised.square(), gain.expand(used.shape[1], -1))
+
+
+def heads_first(after: Tensor, used: Float[Tensor, "batch kv_head key d_head"]) -> bool:
+    """Whether a key norm that gave ``after`` saw heads before positions, by the keys that attention then used."""
+    return _axes(after, used) is _heads_first
+
+
+def _axes(after: Tensor, used: Tensor) -> Callable[[Tensor, Tensor], Tensor | None] | None:
+    length = torch.linalg.vector_norm(used.float(), dim=-1)
+    fits = []
     for by_head in (_positions_first, _heads_first, _one_vector):
-        after = by_head(normed.after, used)
-        before = by_head(normed.before, used)
-        if after is None or before is None:
+        keys = by_head(after, used)
+        if keys is None:
             continue
-        ours = torch.linalg.vector_norm(after, dim=-1)
+        ours = torch.linalg.vector_norm(keys, dim=-1)
         factor = (ours * length).sum() / length.square().sum()
-        if not (ours - factor * length).abs().max() < SAME * ours.max():
-            continue
-        whole = by_head is _one_vector
-        normalised, gain = _gain(before, after, whole, normed.eps)
-        return KeyNorm(before, after, normalised.square(), gain.expand(heads, -1))
-    return None
+        if (ours - factor * length).abs().max() < SAME * ours.max():
+            fits.append(by_head)
+    if len(fits) > 1:
+        # every key as long as every other: but RoPE leaves the first as it is
+        first = used[:, :, 0].float()
+        fits = [by_head for by_head in fits if _parallel(by_head(after, used), first)]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _parallel(keys: Tensor | None, first: Tensor) -> bool:
+    """Whether each text's first keys point where attention's did."""
+    return keys is not None and bool((torch.cosine_similarity(keys[:, :, 0], first, dim=-1) > 1 - SAME).all())
 
 
 def _positions_first(x: Tensor, used: Tensor) -> Tensor | None:
