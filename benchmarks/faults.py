@@ -228,7 +228,7 @@ def damaged_table(shop: Workshop) -> Outcome:
     file = shop.runs / "table" / "tables" / "step_kv_heads.parquet"
     copy = file.read_bytes()
     flip(file)
-    status, sentence = shop.run([sys.executable, "-m", "civilwar.cli", "record", "table"])
+    status, sentence = shop.run([sys.executable, "-m", "civilwar.cli", "record", "table", "--publish"])
     said = one_sentence(sentence, r"step_kv_heads\.parquet differs from the checksum")
     file.write_bytes(copy)
     return outcome(
@@ -385,6 +385,11 @@ FAULTS: dict[str, Callable[[Workshop], Outcome]] = {
     "kills_papermill": kills_of("papermill", f"{AT_A_CALL} while a notebook is executed over an older execution"),
     "kills_book": kills_of(
         "book", f"{AT_A_CALL}, or with all that it started, while a book is built over an older one"
+    ),
+    "kills_exporting": kills_of("exporting", f"{AT_A_CALL} of civilwar export, to a zip file"),
+    "kills_deleting": kills_of("deleting", f"{AT_A_CALL} of civilwar delete"),
+    "kills_reproducing": kills_of(
+        "reproducing", f"{AT_A_CALL} of civilwar reproduce, while its book is assembled over an older one"
     ),
     "full_everywhere": series(
         lambda commands, corpus: kills.full_disk(commands, FULL_TIMES, corpus),

@@ -21,7 +21,7 @@ WAYS = {
 
 def measured(name: str, root: Path | None = None) -> dict[str, Any]:
     """The recorded result of one benchmark: ``training``, ``faults`` or ``book``. Raises RunError where it was not recorded."""
-    file = (root or paths.recorded()) / "benchmarks" / f"{name}.json"
+    file = (paths.measured() if root is None else root / "benchmarks") / f"{name}.json"
     if not file.is_file():
         raise RunError(f"{file} is not there: run `python benchmarks/{name}.py` to make it.")
     return read_json(file)

@@ -41,6 +41,8 @@ class Hearing:
         self.names = names_of(self.root)
         self.modules = {id(module): module for module in self.root.modules()}
         self.listener = listener
+        #: Called after the listener with the call's queries and keys as autograd knows them; never from a compiled graph.
+        self.live: Callable[[Heard, Tensor, Tensor], None] | None = None
         self.evaluation = evaluation
         self.refuse = refuse
         self.edit = edit
@@ -106,7 +108,10 @@ class Hearing:
         if layer is None:
             layer = sum(self.calls.values()) - 1
         with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
-            self.listener(self._heard(layer, name, call))
+            told = self._heard(layer, name, call)
+            self.listener(told)
+            if self.live is not None:
+                self.live(told, call.query, call.key)
 
     def edited(self, place: str, output: Tensor) -> Tensor:
         """What shall go on in the place of a call's output, [batch, pos, query_head, d_value]; asked after `hear`."""

@@ -1,100 +1,23 @@
 """The inspector in a real browser: every control moves its view, an address restores it, and no token's text can act."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import browser
-import numpy as np
 import pytest
 from browser import Browser
+from inspector_pages import HEADS, HOSTILE, LAST, LAYERS, PAGE, choose, open_at, said, write_site, written
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from synthetic import Truth, keys_like, make_synthetic_config, write_run
 
-from civilwar.inspector import bundle, static
-from civilwar.inspector.of_run import payload_of_run
-from civilwar.inspector.payload import Patterns, Payload, Text
+from civilwar.inspector import bundle
+from civilwar.inspector.payload import Patterns, Payload
 from civilwar.inspector.state import VIEWS
 from civilwar.inspector.widget import HeadInspector
 
 pytestmark = pytest.mark.xdist_group("inspector")
-
-LAST, LAYERS, HEADS = 40, 3, 8
-HOSTILE = [
-    "<script>window.attacked = 1</script>",
-    "<img src=x onerror='window.attacked = 1'>",
-    "</script></text></svg></div><h1>",
-    "\u202egnihtyna",
-    "\x00\x1b[31m",
-    "\n",
-    " javascript:attacked()",
-    "&lt;b&gt;",
-    '"><svg onload=attacked()>',
-    "\ud83d\ude00",
-]
-PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Inspector</title>
-<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<link rel="stylesheet" href="inspector.css"></head><body><main><h1>Heads</h1>{element}</main>
-<script defer src="inspector.js"></script></body></html>"""
-READY = "document.querySelector('.cw-inspector').dataset.ready === 'true'"
-
-
-@pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
-    random = np.random.default_rng(1)
-    config = make_synthetic_config(n_layers=LAYERS, steps=LAST)
-    n = len(config.snapshot_steps())
-    truth = Truth(
-        gain=1 + np.linspace(0, 1, LAST + 1)[:, None, None] * random.uniform(-0.4, 0.6, size=(LAYERS, 16)),
-        energy=keys_like(random, (LAST + 1, LAYERS, 4, 16)),
-        entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, LAYERS, HEADS)),
-        separator_mass=random.uniform(0, 0.9, size=(n, 4, LAYERS, HEADS)),
-    )
-    made = payload_of_run(write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth))
-    first, second = made.texts
-    hostile = tuple((HOSTILE * 2)[: len(first.tokens)])
-    assert made.patterns is not None
-    weights = random.integers(0, 256, size=made.patterns.weights.shape, dtype=np.uint8)
-    return replace(
-        made, texts=(first, Text(hostile, second.separator)), patterns=Patterns(made.patterns.steps, weights)
-    )
-
-
-@pytest.fixture(scope="module")
-def site(payload: Payload, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    static.write_scripts(payload, folder / "inspector")
-    (folder / "inspector.js").write_text(bundle.script(), encoding="utf-8")
-    (folder / "inspector.css").write_text(bundle.style(), encoding="utf-8")
-    inspector = HeadInspector(payload, layer=1, query_head=2, step=20)
-    (folder / "page.html").write_text(
-        PAGE.format(element=inspector.to_html("<p id='still'>still</p>")), encoding="utf-8"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def served(site: Path) -> Iterator[str]:
-    with browser.serve(site) as address:
-        yield address
-
-
-@pytest.fixture(params=["http", "file"])
-def base(request: pytest.FixtureRequest, served: str, site: Path) -> str:
-    return served if request.param == "http" else f"{site.as_uri()}/"
-
-
-def open_at(chromium: Browser, base: str, address: str = "", width: int = 1440) -> None:
-    chromium.open(base, f"page.html{address}", width)
-    chromium.wait_for(READY)
-    chromium.wait_for("!document.querySelector('.cwi-waiting')")
-
-
-def said(chromium: Browser) -> str:
-    return str(chromium.ask("document.querySelector('.cwi-said').textContent"))
 
 
 def views(chromium: Browser) -> dict[str, str]:
@@ -104,12 +27,6 @@ def views(chromium: Browser) -> dict[str, str]:
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
-
-
-def choose(chromium: Browser, name: str, value: Any) -> None:
-    """As a reader would, until the layer's patterns are there."""
-    chromium.choose(name, value)
-    chromium.wait_for("!document.querySelector('.cwi-waiting')")
 
 
 def test_it_opens_in_its_preset_state_and_replaces_the_still_picture(
@@ -134,12 +51,29 @@ def test_an_address_restores_the_state_and_follows_it(chromium: Browser, base: s
 
 
 @pytest.mark.parametrize(
-    "address", ["#layer=99&head=-4&step=abc&metric=nothing&text=9&query=1e9", "#elsewhere", "#layer="]
+    ("address", "refused"),
+    [
+        (
+            "#layer=99&head=-4&step=banana&metric=nothing&text=9&query=1e9&colour=red",
+            [
+                *("layer=99, where synthetic has layers 0 to 2", "head=-4", "step=banana is no whole number"),
+                *("metric=nothing", "text=9", "query=1e9", "colour is nothing that can be chosen"),
+            ],
+        ),
+        ("#layer=", ["layer= is no whole number"]),
+        ("#elsewhere", []),
+    ],
 )
-def test_an_address_from_elsewhere_cannot_break_it(chromium: Browser, served: str, address: str) -> None:
+def test_what_an_address_asks_in_vain_is_said_and_nothing_else_is_shown_for_it(
+    chromium: Browser, served: str, address: str, refused: list[str]
+) -> None:
     open_at(chromium, served, address)
-    assert said(chromium).startswith("Layer ")
-    assert "undefined" not in said(chromium)
+    assert said(chromium).startswith("Layer 1, query head 2 (KV head 1) at step 20:")  # as the page opens it
+    notice = chromium.ask("document.querySelector('.cwi-notice').textContent")
+    assert notice.startswith("This link asks for what is not there: ") if refused else notice == ""
+    assert [part for part in refused if part not in notice] == []
+    chromium.driver.execute_script("location.hash = '#layer=2'")
+    chromium.wait_for("document.querySelector('.cwi-notice').textContent === ''")
     assert chromium.faults() == []
 
 
@@ -207,6 +141,64 @@ def test_the_step_is_dragged_played_and_paused(chromium: Browser, served: str) -
     assert said(chromium) == at_rest
 
 
+WHERE = "[...document.querySelectorAll('.cwi-panel, .cwi-read, .cwi-note')].map(part => part.getBoundingClientRect().y)"
+#: What a finger or a pointer is to hit, and cannot: everything that acts, but for dots, which lie where their values put them.
+SMALL = """[...document.querySelectorAll('.cwi :is(button, select, input, .cwi-cell)')]
+    .map(part => [part.className.baseVal ?? part.className, part.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width && Math.min(width, height) < 24)
+    .map(([name, { width, height }]) => `${name} ${width} x ${height}`)"""
+#: Pixels of the smallest letters, as they are drawn.
+LETTERS = """Math.min(...[...document.querySelectorAll('.cwi svg text')].filter(text => text.textContent).map(text => {
+    const { a, b } = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+}))"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_bar_stays_in_sight_and_nothing_jumps_while_it_plays(chromium: Browser, served: str, width: int) -> None:
+    open_at(chromium, served, "#metric=kind", width)
+    chromium.driver.execute_script("document.querySelector('.cwi-gain').scrollIntoView()")
+    assert chromium.ask("document.querySelector('.cwi-bar').getBoundingClientRect().top") == pytest.approx(0, abs=1)
+    for metric in ("kind", "top_logit_spread"):
+        choose(chromium, "metric", metric)
+        choose(chromium, "step", 0)
+        before = chromium.ask(WHERE)
+        for step in range(LAST + 1):
+            choose(chromium, "step", step)
+            assert chromium.ask(WHERE) == before, (metric, step)
+    assert chromium.ask(SMALL) == []
+    assert chromium.ask(LETTERS) >= 9
+
+
+def test_values_are_told_where_one_points_and_where_the_focus_is(
+    chromium: Browser, served: str, payload: Payload
+) -> None:
+    open_at(chromium, served)
+    read = {view: f"document.querySelector('.cwi-{view} .cwi-read').textContent" for view in ("map", "time", "plane")}
+    norms = payload.by_key["norm_mean"].values
+    at_rest = chromium.ask(read["map"])
+    assert at_rest.startswith(f"Layer 1, query head 2 (KV head 1): key norm {written(norms[20, 1, 1])}; null ")
+    chromium.driver.execute_script(
+        "document.querySelectorAll('.cwi-cell')[23].dispatchEvent(new PointerEvent('pointerenter'))"
+    )
+    assert f"query head 7 (KV head 3): key norm {written(norms[20, 2, 3])}; null " in chromium.ask(read["map"])
+    chromium.driver.execute_script(
+        "document.querySelectorAll('.cwi-cell')[23].dispatchEvent(new PointerEvent('pointerleave'))"
+    )
+    assert chromium.ask(read["map"]) == at_rest
+    # the line that passes through a point is the one told there
+    chromium.driver.execute_script(
+        """const svg = document.querySelector('.cwi-time svg'), line = svg.querySelector('.cwi-line.cwi-chosen');
+        const at = line.getPointAtLength(0).matrixTransform(svg.getScreenCTM());
+        svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));"""
+    )
+    assert chromium.ask(read["time"]).startswith("Step 0, ")
+    chromium.driver.find_element(By.CSS_SELECTOR, ".cwi-time svg").send_keys(Keys.ARROW_RIGHT)
+    assert chromium.ask(read["time"]).startswith("Step 21, query head 2: key norm ")
+    assert chromium.ask("document.activeElement.getAttribute('aria-valuenow')") == "21"
+    assert "attention entropy" in chromium.ask(read["plane"])
+
+
 def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, payload: Payload) -> None:
     open_at(chromium, served, "#step=19")
     buttons = chromium.driver.find_elements(By.CSS_SELECTOR, ".cwi-text button")
@@ -226,7 +218,7 @@ def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, p
 def test_hovering_a_weight_says_it(chromium: Browser, served: str, payload: Payload) -> None:
     open_at(chromium, served, "#step=19")
     hover = """const svg = document.querySelector('.cwi-pattern svg');
-    const at = new DOMPoint(66 + 1.5 * 10, 66 + 4.5 * 10).matrixTransform(svg.getScreenCTM());
+    const at = new DOMPoint(66 + 1.5 * 10.5, 66 + 4.5 * 10.5).matrixTransform(svg.getScreenCTM());
     svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));
     return [...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent"""
     assert payload.patterns is not None
@@ -318,11 +310,8 @@ def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload
     assert payload.patterns is not None
     patterns = Patterns((0,), payload.patterns.weights[:1])
     moment = replace(payload, name="moment", last_step=0, measures=measures, gain=gain, kinds=None, patterns=patterns)
-    static.write_scripts(moment, tmp_path / "inspector")
-    (tmp_path / "inspector.js").write_text(bundle.script(), encoding="utf-8")
-    (tmp_path / "inspector.css").write_text(bundle.style(), encoding="utf-8")
     page = HeadInspector(moment, views=("map", "pattern", "gain")).to_html()
-    (tmp_path / "page.html").write_text(PAGE.format(element=page), encoding="utf-8")
+    write_site(tmp_path, page, moment)
     open_at(chromium, f"{tmp_path.as_uri()}/")
     assert said(chromium).startswith("Layer 0, query head 0 (KV head 0) at step 0: key norm ")
     assert chromium.ask("document.querySelectorAll('.cwi-panel').length") == 3
@@ -334,7 +323,8 @@ KERNEL = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ke
 import widget from "./widget.js";
 const bytes = async name => new DataView(await (await fetch(name)).arrayBuffer());
 const state = {core: await bytes("core.bin"), views: ["map", "pattern"], step: 20, layer: 1, query_head: 2,
-               metric: "norm_mean", text: 0, query: -1};
+               metric: "norm_mean", text: 0, query: -1,
+               compare: "", other_run: "", other_layer: -1, other_query_head: -1, other_step: -1};
 const listeners = {};
 window.saved = 0;
 window.model = {
@@ -348,8 +338,9 @@ window.model = {
   on: (event, listener) => { (listeners[event] ??= []).push(listener); },
   off: (event, listener) => { listeners[event] = listeners[event].filter(other => other !== listener); },
   send: async message => {
-    const block = await bytes(`layer-${message.layer}.bin`);
-    listeners["msg:custom"].forEach(listener => listener({kind: "layer", layer: message.layer}, [block]));
+    if (message.kind === "hello") return listeners["msg:custom"].forEach(listener => listener({kind: "hello"}, []));
+    const block = await bytes(`${message.block}.bin`);
+    listeners["msg:custom"].forEach(listener => listener(message, [block]));
   },
 };
 window.fromPython = window.model.set;
@@ -387,17 +378,18 @@ def test_with_a_kernel_python_and_reader_share_one_state(chromium: Browser, payl
 SAVED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Saved</title><link rel="icon" href="data:,">
 </head><body><div id="here"></div><script type="module">
 const later = window.setTimeout;
-window.setTimeout = (work, wait) => later(work, wait >= 10000 ? 300 : wait);  // a reader's patience, shortened
+window.setTimeout = (work, wait) => later(work, wait >= 2000 ? 300 : wait);  // a reader's patience, shortened
 import widget from "./widget.js";
 const read = async (name) => new DataView(await (await fetch(name)).arrayBuffer());
 const traits = { step: 8, layer: 0, query_head: 2, metric: "norm_mean", text: 0, query: -1, core: await read("core.bin"),
-                 views: ["map", "pattern"] };
+                 views: ["map", "pattern"],
+                 compare: "", other_run: "", other_layer: -1, other_query_head: -1, other_step: -1 };
 let answer;
 const model = {
   get: (name) => traits[name], set: (name, value) => { traits[name] = value; }, save_changes() {},
   on(event, listener) { if (event === "msg:custom") answer = listener; }, off() {}, send() {},
 };
-window.answer = async (layer) => answer({ kind: "layer", layer }, [await read(`layer-${layer}.bin`)]);
+window.answer = async (block) => answer({ kind: "block", run: "", block }, [await read(`${block}.bin`)]);
 await widget.render({ model, el: document.getElementById("here") });
 window.started = true;
 </script></body></html>"""
@@ -413,9 +405,12 @@ def test_a_saved_widget_says_that_no_kernel_answers_and_shows_what_comes_late(
     notes = "[...document.querySelectorAll('.cwi-note')].map((note) => note.textContent).join()"
     with browser.serve(tmp_path) as address:
         chromium.open(address, "page.html")
-        chromium.wait_for(f"window.started && {notes}.includes('a kernel has to run to send it')")
+        chromium.wait_for(f"window.started && {notes}.includes('needs a running kernel, and none answers')")
+        notice = "document.querySelector('.cwi-notice').textContent"
+        assert chromium.ask(notice).startswith("No kernel answers: ")
         assert "on its way" not in chromium.ask(notes)
-        chromium.driver.execute_script("answer(0)")
+        chromium.driver.execute_script("answer('layer-0')")
         chromium.wait_for("!document.querySelector('.cwi-waiting')")
+        assert chromium.ask(notice) == ""
         assert "looks most at token" in chromium.ask(notes)
         assert chromium.faults() == []
