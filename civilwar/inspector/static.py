@@ -13,15 +13,27 @@ from civilwar.inspector.state import VIEWS
 
 #: Attribute by which a page's inspectors are found when the book is built.
 MARK = "data-run"
+#: Attribute with the names of the runs that it can be compared with.
+MARK_OTHERS = "data-others"
 
 
-def element(run: str, preset: Mapping[str, int | str], views: Sequence[str] = VIEWS, picture: str = "") -> str:
+def element(
+    run: str,
+    preset: Mapping[str, int | str],
+    views: Sequence[str] = VIEWS,
+    picture: str = "",
+    others: Sequence[str] = (),
+) -> str:
     """An element that the page's script turns into an inspector of ``run``; ``picture`` (HTML) stands there without it.
+
+    ``others``: names of the runs that a reader can compare it with.
 
     ``preset``: step, layer, head, metric, text or query; what is left out is the inspector's default.
     """
     state = "".join(f' data-{name}="{html.escape(str(value))}"' for name, value in preset.items())
     shown = html.escape(" ".join(views))
+    if others:
+        state += f' {MARK_OTHERS}="{html.escape(" ".join(others))}"'
     return f'<div class="cw-inspector" {MARK}="{html.escape(run)}" data-views="{shown}"{state}>{picture}</div>'
 
 

@@ -58,10 +58,10 @@ def test_a_reader_gets_the_patterns_of_the_layer_asked_for(
 ) -> None:
     sent: list[tuple[dict[str, Any], list[bytes]]] = []
     monkeypatch.setattr(inspector, "send", lambda content, buffers: sent.append((content, buffers)))
-    inspector._answer(inspector, {"kind": "layer", "layer": 1}, [])
+    inspector._answer(inspector, {"kind": "block", "run": "", "block": "layer-1"}, [])
     inspector._answer(inspector, {"kind": "something else"}, [])
     [(content, [block])] = sent
-    assert content == {"kind": "layer", "layer": 1}
+    assert content == {"kind": "block", "run": "", "block": "layer-1"}
     _, arrays = unpack(block)
     assert (arrays["pattern"] == smoke_run.array("patterns")["pattern"][:, :, 1]).all()
 

@@ -6,7 +6,7 @@ import { FIELDS } from "./fields.js";
 import { mount } from "./mount.js";
 import { NAMES } from "./state.js";
 
-/** @import { LoadLayer, State, Wanted } from "./types.d.ts" */
+/** @import { LoadLayer, Source, State, Wanted } from "./types.d.ts" */
 
 /**
  * What anywidget gives a widget of its model.
@@ -27,26 +27,34 @@ const ALONE =
 /** @type {(widget: { model: Model, el: HTMLElement }) => Promise<() => void>} */
 export async function render({ model, el }) {
   const root = html(el, "div", { class: "cw-inspector" });
-  /** @type {Map<number, (block: BlobPart) => void>} */
+  /** What was asked for, by run and block. @type {Map<string, (block: BlobPart) => void>} */
   const waiting = new Map();
-  /** @type {(message: { kind: string, layer: number }, buffers: BlobPart[]) => void} */
+  /** @type {(message: { kind: string, run: string, block: string }, buffers: BlobPart[]) => void} */
   const onMessage = (message, buffers) => {
     answered();
-    if (message.kind === "layer") waiting.get(message.layer)?.(buffers[0]);
+    if (message.kind === "block") waiting.get(`${message.run}/${message.block}`)?.(buffers[0]);
   };
   let answered = () => {};
   model.on("msg:custom", onMessage);
-  /** @type {LoadLayer} */
-  const loadLayer = (layer) =>
+  /** @type {(run: string, block: string) => Promise<BlobPart>} */
+  const ask = (run, block) =>
     new Promise((resolve) => {
-      waiting.set(layer, resolve);
-      model.send({ kind: "layer", layer });
+      waiting.set(`${run}/${block}`, resolve);
+      model.send({ kind: "block", run, block });
     });
+  /** @type {(run: string) => LoadLayer} */
+  const layersOf = (run) => (layer) => ask(run, `layer-${layer}`);
+  /** @type {Source} */
+  const source = {
+    loadLayer: layersOf(""),
+    others: model.get("others") ?? [],
+    loadRun: async (run) => ({ packed: await unpack(await ask(run, "core")), loadLayer: layersOf(run) }),
+  };
   const packed = await unpack(model.get("core"));
   // from here on nothing waits, so that what Python sets meanwhile is not overwritten with what was there before
   /** @type {() => Wanted} */
   const wanted = () => Object.fromEntries(NAMES.map((name) => [name, model.get(FIELDS[name].trait)]));
-  const { data, store, say } = mount(root, packed, loadLayer, wanted(), model.get("views"));
+  const { data, store, say } = mount(root, packed, source, wanted(), model.get("views"));
   answered = () => {
     clearTimeout(patience);
     if (!data.alone) return;

@@ -79,6 +79,26 @@ export interface State {
   metric: string;
   text: number;
   query: number;
+  /** Empty, beside or difference; what follows is of the other side, and -1 or an empty name is as on the first. */
+  compare: string;
+  run2: string;
+  layer2: number;
+  head2: number;
+  step2: number;
+}
+
+/** One side's state, to read and to change. */
+export interface Selection {
+  readonly state: State;
+  set: (changes: Wanted) => void;
+}
+
+/** Where an inspector's data come from. */
+export interface Source {
+  loadLayer: LoadLayer;
+  /** Names of the runs that can be compared with this one. */
+  others: string[];
+  loadRun: (name: string) => Promise<{ packed: Packed; loadLayer: LoadLayer }>;
 }
 
 export type FieldName = keyof State;
@@ -94,12 +114,14 @@ export type View = (context: Context) => Update;
 
 export interface Context {
   data: RunData;
-  store: Store;
+  store: Selection;
   root: HTMLElement;
   /** Names of the views that are shown. */
   names: string[];
   bar: HTMLElement;
   views: HTMLElement;
+  /** A or B, where two sides are shown. */
+  side?: string;
 }
 
 /** An inspector on the page. */
