@@ -52,12 +52,13 @@ def hear(
     with ExitStack() as stack:
         OPEN[hearing.number] = hearing
         stack.callback(OPEN.pop, hearing.number)
+        stack.enter_context(transformers_door.opened(hearing.root))
+        stack.enter_context(sdpa_door.opened(hearing.root))
+        stack.enter_context(mha_door.opened(hearing.number))
+        # last, so that a module that attends and is the whole model has been heard when its pass ends
         for handle in (
             hearing.root.register_forward_pre_hook(begins, with_kwargs=True),
             hearing.root.register_forward_hook(ends),
         ):
             stack.callback(handle.remove)
-        stack.enter_context(transformers_door.opened(hearing.root))
-        stack.enter_context(sdpa_door.opened(hearing.root))
-        stack.enter_context(mha_door.opened(hearing.number))
         yield hearing

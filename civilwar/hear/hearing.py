@@ -3,12 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from civilwar.hear.heard import Allowed, Heard
+from civilwar.hear.call import Call
+from civilwar.hear.heard import Heard
 from civilwar.hear.names import layer_of, names_of, unwrapped
 
 Listener = Callable[[Heard], None]
@@ -20,21 +21,6 @@ _NUMBERS = itertools.count()
 
 class Unheard(ValueError):
     """A model ran and its attention could not be heard, or not as the model computes it."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a door hears of one attention call: fields of `civilwar.hear.heard.Heard`."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor | None
-    output: Tensor | None
-    scaling: float
-    allowed: Allowed
-    softcap: float | None = None
-    sinks: Tensor | None = None
-    bias: Tensor | None = None
 
 
 class Hearing:
@@ -121,7 +107,24 @@ class Hearing:
     def _module(self, place: str) -> nn.Module | None:
         return next((self.modules[i] for i, name in self.names.items() if name == place), None)
 
+    def _group(self, name: str, call: Call) -> int:
+        """How often each KV head stands in a row; asked once, since the answer waits for the device."""
+        if not call.repeated or call.value is None or call.key.shape[1] != call.query.shape[1]:
+            return 1
+        if name not in self.groups:
+            n = call.key.shape[1]
+            if not call.key.any() or not call.value.any():
+                # all heads alike before they have learned anything: ask again
+                return 1
+            sizes = [size for size in range(n, 1, -1) if n % size == 0]
+            self.groups[name] = next((s for s in sizes if _alike(call.key, s) and _alike(call.value, s)), 1)
+        return self.groups[name]
+
     def _heard(self, layer: int, name: str, call: Call) -> Heard:
+        group = self._group(name, call)
+        if group > 1:
+            value = None if call.value is None else call.value[:, ::group]
+            call = replace(call, key=call.key[:, ::group], value=value)
         allowed = replace(call.allowed, mask=_apart(call.allowed.mask))
         real = self.padding
         if allowed.real is None and real is not None and tuple(real.shape) == (call.key.shape[0], call.key.shape[2]):
@@ -140,6 +143,12 @@ class Hearing:
             _apart(call.value),
             max(self.forward, 0),
         )
+
+
+def _alike(x: Tensor, size: int) -> bool:
+    """Whether heads are equal in groups of ``size``."""
+    heads = x.unflatten(1, (-1, size))
+    return bool((heads == heads[:, :, :1]).all())
 
 
 def _apart(x: Tensor | None) -> Tensor | None:

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_mask
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call, Unheard
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN, Unheard
 from civilwar.hear.replacing import replaced, spaces_of
 from civilwar.hear.telling import INSIDE, place_in, tell
 
@@ -82,6 +82,11 @@ def _tell(
     number: int, place: str, module: nn.Module, implementation: str, given: dict[str, Any], output: Tensor
 ) -> None:
     query, key, value = given["query"], given["key"], given["value"]
+    if given.get("sinks") is not None:
+        raise Unheard(
+            f"{place} has sinks that differ by query, which are not understood here; hand its queries and keys over with "
+            "observe(q, k, layer=...), or leave the model out."
+        )
     scaling = given.get("scaling")
     call = Call(
         query,
