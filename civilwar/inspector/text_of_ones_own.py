@@ -36,7 +36,7 @@ class Model:
 def trained(run: Run) -> Model:
     """The trained model of a run and its tokenizer. Raises RunError where the run has no weights, or its text is another."""
     weights = run.weights_file()
-    config = run.config
+    config = run.recipe
     corpus = load_corpus(config.corpus, config.model.vocab_size)
     check_same_text(config.corpus, run.text_checksum, corpus.checksum, run.path)
     model = Decoder(config.model, config.seed)
