@@ -124,12 +124,11 @@ POINTS: tuple[Point, ...] = (
     ),
     Point(
         id="C14",
-        objection="Nothing shows that the instrument finds a sink, an induction head or two populations where they "
-        "exist.",
-        answer="The text's own scores have closed forms that tests check; planted, trained and grown controls are "
-        "still to come.",
+        objection="Nothing shows that the instrument finds a sink, an induction head or two populations where they exist.",
+        answer="Decoders with heads planted by hand are there, and tests ask every score and label to name what was "
+        "planted and nothing else.",
         link="",
-        left="Decoders with planted heads, a run on repetitions and a grown model.",
+        left="A page of what was planted and found; a control that forms in training; a grown model.",
     ),
     Point(
         id="C15",
