@@ -5,6 +5,7 @@ from itertools import groupby
 
 from civilwar.commands import options
 from civilwar.errors import one_line
+from civilwar.recipe.config import RunConfig
 from civilwar.runs.glance import THINNED
 from civilwar.runs.listing import Listed, list_folders, roots
 
@@ -38,14 +39,17 @@ def _cells(one: Listed) -> tuple[str, ...]:
     if one.glance is None or one.config is None:
         return (name, one.status, *[""] * (len(COLUMNS) - 3), one_line(one.problem))
     config, seen = one.config, one.glance
+    # of a watched run nobody told a seed, nor how many steps it is to have; what it is of says more than a variant
+    ours = isinstance(config, RunConfig)
+    step = "–" if seen.step is None else str(seen.step)
     return (
         name,
         one_line(one.status),
-        f"{'–' if seen.step is None else seen.step}/{config.train.steps}",
+        f"{step}/{config.train.steps}" if ours else step,
         "–" if seen.loss is None else f"{seen.loss:.3f}",
         one_line(config.preset),
-        one_line(config.variant),
-        str(config.seed),
+        one_line(config.variant if ours else config.model.family),
+        str(config.seed) if ours else "–",
         one_line(seen.date),
         in_megabytes(seen.size),
         one_line(_in_short(seen.lacks)),

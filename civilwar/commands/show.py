@@ -5,6 +5,7 @@ import argparse
 from civilwar.commands import options
 from civilwar.commands.list import in_megabytes
 from civilwar.errors import one_line
+from civilwar.recipe.config import RunConfig
 from civilwar.runs.glance import INTERRUPTED, glance
 from civilwar.runs.listing import folders_of
 from civilwar.runs.reader import Run
@@ -45,20 +46,25 @@ def facts(found: Run) -> dict[str, str]:
         f"{sitting.get('versions', {}).get('torch', 'unknown')}, commit {str(sitting.get('commit'))[:10]}"
         for sitting in found.sittings
     ]
+    ours = isinstance(config, RunConfig)
+    last = "none" if seen.step is None else str(seen.step)
     lines = {
         "run": found.name,
         "folder": str(found.path),
         "status": seen.status,
-        "recipe": f"{config.preset}, {config.variant}, seed {config.seed} (configuration {config.hash})",
+        "recipe": f"{config.preset}, {config.variant}, seed {config.seed} (configuration {config.hash})"
+        if ours
+        else f"watched, {config.model.family} (configuration {config.hash})",
         "model": f"{model.n_layers} layers, {model.n_query_heads} query heads and {model.n_kv_heads} KV heads of "
         f"{model.d_head} dimensions, {model.n_parameters:,} parameters",
-        "step": f"{'none' if seen.step is None else seen.step} of {config.train.steps}{loss}",
-        "text": f"{config.corpus}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}",
+        "step": f"{last} of {config.train.steps}{loss}" if ours else f"{last}{loss}",
+        "text": f"{config.corpus}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}" if ours else "unknown",
         "date": f"{seen.date} UTC",
         "sittings": "; ".join(sittings),
         "size": f"{in_megabytes(seen.size)}, {in_megabytes(sum(sizes.values()))} of it in {len(sizes)} listed files",
         "lacks": ", ".join(seen.lacks) or "nothing",
     }
     if seen.status == INTERRUPTED:
-        lines["next"] = f"civilwar resume {found.path}"
+        again = f"train on, and watch with out={str(found.path)!r}"
+        lines["next"] = f"civilwar resume {found.path}" if ours else again
     return lines
