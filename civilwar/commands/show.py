@@ -3,9 +3,8 @@
 import argparse
 
 from civilwar.commands import options
-from civilwar.commands.list import in_megabytes
+from civilwar.commands.list import in_megabytes, told
 from civilwar.errors import one_line
-from civilwar.recipe.config import RunConfig
 from civilwar.runs.glance import INTERRUPTED, glance
 from civilwar.runs.listing import folders_of
 from civilwar.runs.reader import Run
@@ -33,7 +32,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 def facts(found: Run) -> dict[str, str]:
     """What there is to say of a run, by a word for each."""
-    seen, config, manifest = glance(found), found.config, found.manifest
+    seen, config, manifest = glance(found), found.stored_config, found.manifest
     model, corpus = config.model, manifest.get("corpus", {})
     loss = "" if seen.loss is None else f", training loss {seen.loss:.3f} nats"
     sizes = {
@@ -46,19 +45,17 @@ def facts(found: Run) -> dict[str, str]:
         f"{sitting.get('versions', {}).get('torch', 'unknown')}, commit {str(sitting.get('commit'))[:10]}"
         for sitting in found.sittings
     ]
-    ours = isinstance(config, RunConfig)
-    last = "none" if seen.step is None else str(seen.step)
     lines = {
         "run": found.name,
         "folder": str(found.path),
         "status": seen.status,
-        "recipe": f"{config.preset}, {config.variant}, seed {config.seed} (configuration {config.hash})"
-        if ours
-        else f"watched, {config.model.family} (configuration {config.hash})",
+        "recipe": "another program's: training was watched"
+        if found.watched
+        else f"{config.preset}, {config.variant}, seed {told(lambda: config.seed)} (configuration {config.hash})",
         "model": f"{model.n_layers} layers, {model.n_query_heads} query heads and {model.n_kv_heads} KV heads of "
         f"{model.d_head} dimensions, {model.n_parameters:,} parameters",
-        "step": f"{last} of {config.train.steps}{loss}" if ours else f"{last}{loss}",
-        "text": f"{config.corpus}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}" if ours else "unknown",
+        "step": f"{'none' if seen.step is None else seen.step}{'' if found.watched else f' of {config.train.steps}'}{loss}",
+        "text": f"{told(lambda: config.corpus)}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}",
         "date": f"{seen.date} UTC",
         "sittings": "; ".join(sittings),
         "size": f"{in_megabytes(seen.size)}, {in_megabytes(sum(sizes.values()))} of it in {len(sizes)} listed files",
@@ -66,5 +63,5 @@ def facts(found: Run) -> dict[str, str]:
     }
     if seen.status == INTERRUPTED:
         again = f"train on, and watch with out={str(found.path)!r}"
-        lines["next"] = f"civilwar resume {found.path}" if ours else again
+        lines["next"] = again if found.watched else f"civilwar resume {found.path}"
     return lines
