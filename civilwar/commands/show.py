@@ -62,5 +62,6 @@ def facts(found: Run) -> dict[str, str]:
         "lacks": ", ".join(seen.lacks) or "nothing",
     }
     if seen.status == INTERRUPTED:
-        lines["next"] = f"civilwar resume {found.path}"
+        again = f"train on, and watch with out={str(found.path)!r}"
+        lines["next"] = again if found.watched else f"civilwar resume {found.path}"
     return lines

@@ -1,5 +1,6 @@
 """A training that is watched: every family's loop as people write it, harmless, honest, resumable, a run like any other."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,18 @@ def test_gains_are_measured(run: Run, tmp_path: Path) -> None:
     length = np.sqrt((gain["k_gain"][0][:, None] ** 2 * energy["energy"][0]).sum(-1))
     heads = run.table("probe_kv_heads").query("step == 0").groupby(["layer", "kv_head"])["norm_mean"].mean()
     np.testing.assert_allclose(length.ravel(), heads, rtol=0.02)
+
+
+def test_commands_know_watched_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(run.path.parent))
+    assert cli.main(["list"]) == 0
+    assert re.search(r"qwen +complete +5 +– .* watched +watched +–", capsys.readouterr().out)
+    assert cli.main(["show", "qwen"]) == 0
+    assert "another program's: training was watched" in capsys.readouterr().out
+    assert cli.main(["compare", "qwen", "qwen"]) == 0
+    assert "step_attention.max_logit" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- refusals, each a sentence
