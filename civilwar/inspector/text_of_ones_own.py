@@ -8,11 +8,9 @@ from torch import nn
 
 from civilwar.corpus.corpus import load_corpus
 from civilwar.corpus.identity import check_same_text
-from civilwar.errors import RunError
 from civilwar.inspector.of_model import Tokenizer, payload_of_model
 from civilwar.inspector.pack import pack
 from civilwar.model.decoder import Decoder
-from civilwar.recipe.config import ModelConfig
 from civilwar.runs.reader import Run
 
 
@@ -38,11 +36,7 @@ class Model:
 def trained(run: Run) -> Model:
     """The trained model of a run and its tokenizer. Raises RunError where the run has no weights, or its text is another."""
     weights = run.weights_file()
-    config = run.config
-    if not isinstance(config.model, ModelConfig):
-        raise RunError(
-            f"{run.name} was watched while another program trained it: pass its model to from_model instead."
-        )
+    config = run.recipe
     corpus = load_corpus(config.corpus, config.model.vocab_size)
     check_same_text(config.corpus, run.text_checksum, corpus.checksum, run.path)
     model = Decoder(config.model, config.seed)

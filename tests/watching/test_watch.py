@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import civilwar as cw
+from civilwar import cli
 from civilwar.errors import RunLacks, RunMismatch
 from civilwar.hear.heard import Heard
 from civilwar.hear.hearing import Unheard
@@ -226,6 +227,19 @@ def test_what_was_never_recorded_is_lacking_and_not_an_error_of_the_run(run: Run
     assert payload.by_key["norm_mean"].null is not None
     assert "max_logit" in payload.by_key
     assert cw.compare(run, run).summary()["mean_size"].max() == 0
+
+
+def test_commands_list_and_show_it_with_a_dash_for_what_nobody_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(run.path.parent))
+    monkeypatch.setenv("CIVILWAR_DATA", str(run.path.parent))
+    cli.main(["list"])
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{run.name} ")]
+    assert line[1:4] == ["complete", str(run.last_recorded), "–"]
+    assert line[5:8] == ["watched", "watched", "–"]
+    assert cli.main(["show", run.name]) == 0
+    assert "recipe       another program's: training was watched\n" in capsys.readouterr().out
 
 
 def test_gains_are_measured(run: Run, tmp_path: Path) -> None:
