@@ -121,16 +121,13 @@ export function map(context) {
   };
 
   let pending = 0;
-  /** Every cell says its value once the step rests: nobody hears what passes while it moves. */
+  /** Every cell says its value. */
   const name = () => {
-    clearTimeout(pending);
-    pending = window.setTimeout(() => {
-      for (const { layer, head, group } of cells) {
-        const value = shown(layer, head);
-        const said = typeof value === "number" ? written(value) : value;
-        redress(group, "aria-label", `${data.headName(layer, head)}: ${said}`);
-      }
-    }, REST);
+    for (const { layer, head, group } of cells) {
+      const value = shown(layer, head);
+      const said = typeof value === "number" ? written(value) : value;
+      redress(group, "aria-label", `${data.headName(layer, head)}: ${said}`);
+    }
   };
 
   /** @type {(step: number) => void} */
@@ -172,7 +169,10 @@ export function map(context) {
       picture.classList.toggle("cwi-of-kinds", state.metric === "kind");
       if (state.metric === "kind") paintKinds(state.step);
       else paintMeasure(data.measure(state.metric), state.step);
-      name();
+      clearTimeout(pending);
+      // nobody hears what passes while the step moves: it is named once the step rests
+      if (changed) pending = window.setTimeout(name, REST);
+      else name();
     }
     if (!changed || changed.has("layer") || changed.has("head")) {
       dress(frame, null, { x: place(state.head), y: top + state.layer * cell.height });
