@@ -4,18 +4,19 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: reproduce test browser js sweep paper book html pdf serve lock audit wheel clean help
+.PHONY: reproduce test browser js sweep paper book html pdf serve lock audit wheel clean help lab
 
 help:
-	@echo "make reproduce  train the laptop preset live and build the book of that run under build/"
+	@echo "make reproduce  train the laptop preset live and build the book of that run under build/; PRESET, VARIANT, SEED, CORPUS"
 	@echo "make test       run every test; installs Chromium first where the system lets it"
 	@echo "make js         check types and style of the JavaScript; needs Node.js, which nothing else does"
 	@echo "make sweep      train and record the runs that the verdicts are computed from; resumes, skips what exists"
 	@echo "make paper      train and record the 88M model, SEED=0; resumes"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
 	@echo "make html       render the book as it is committed, into _build/html"
-	@echo "make pdf        the book as it is committed as one PDF, into _build/book.pdf; needs Chromium"
-	@echo "make serve      open the rendered book in a browser; PORT=8000 may be another"
+	@echo "make pdf        the book as it is committed as one PDF, into build/book.pdf; needs Chromium"
+	@echo "make serve      open the book that was built last in a browser; PORT=8000, or the next free one"
+	@echo "make lab        open copies of the notebooks in JupyterLab"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
 	@echo "make audit      look for known vulnerabilities in what is pinned, and for slips in the workflows"
 	@echo "make wheel      build the package to install elsewhere, into build/dist"
@@ -25,14 +26,23 @@ help:
 # Nothing else is fetched to build this package, since setuptools is in the lock
 $(ENVIRONMENT): requirements.lock requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "the lock file is for Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=python3.11")'
+	@echo "[environment] .venv: some minutes; 2.5 GB of disk with torch for CPUs, several times that for GPUs; all of it downloaded"
 	$(PYTHON) -m venv .venv
+	@echo "[environment] 1/3 every package of the lock but torch, 1.7 GB unpacked"
 	$(PIP) --no-deps --require-hashes -r requirements.lock
+	@echo "[environment] 2/3 torch, 0.8 GB unpacked for CPUs, several times that for GPUs"
 	$(PIP) --constraint requirements.txt torch
+	@echo "[environment] 3/3 this package"
 	$(PIP) --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
 
+# hours on two cores for the paper preset, minutes on a GPU; goes on where it was interrupted
+PRESET ?= laptop
+VARIANT ?= baseline
+SEED ?= 0
+CORPUS ?= docstrings
 reproduce: $(ENVIRONMENT)
-	$(BIN)/python -m civilwar.cli reproduce
+	@$(BIN)/python -m civilwar.cli reproduce --preset '$(PRESET)' --variant '$(VARIANT)' --seed '$(SEED)' --corpus '$(CORPUS)'
 
 # Chromium and its driver for tests/book/test_browser.py, from Debian's packages where the system lets us. Never fails: the tests
 # themselves are skipped without a browser, or fail where one is required.
@@ -61,30 +71,27 @@ sweep: $(ENVIRONMENT)
 
 # hours on two cores, minutes on a GPU; goes on where it was interrupted. A control is recorded as the sweep's are, since no
 # inspector opens it
-SEED ?= 0
-VARIANT ?= baseline
 paper: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli train --preset paper --variant $(VARIANT) --seed $(SEED)
-	$(BIN)/python -m civilwar.cli record paper-$(VARIANT)-seed$(SEED) --form $(if $(filter baseline,$(VARIANT)),light,slim)
+	$(BIN)/python -m civilwar.cli record paper-$(VARIANT)-seed$(SEED) --publish --form $(if $(filter baseline,$(VARIANT)),light,slim)
 
 book: $(ENVIRONMENT)
 	$(BIN)/python -m civilwar.cli book
 
 # from scratch, since jupyter-book does not notice changed static files; in place of the old pages once all are there
 html: $(ENVIRONMENT)
-	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.publish import build_book; print(build_book(Path("book")))'
+	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.publish import build_book; print(build_book(Path("book").resolve()))'
 
 pdf: $(ENVIRONMENT)
-	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.pdf import make_pdf; print(make_pdf(Path("book"), Path("_build/book.pdf")))'
+	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.pdf import make_pdf; print(make_pdf(Path("book"), Path("build/book.pdf")))'
 
-# the index of the search is what Sphinx writes last: without it a build was broken off, and its pages are no book.
-# The server takes the terminal, so the browser is opened beside it, a moment later
 PORT ?= 8000
 serve: $(ENVIRONMENT)
-	@test -f _build/html/searchindex.js || $(MAKE) html
-	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
-	@(sleep 1; exec $(BIN)/python -m webbrowser http://127.0.0.1:$(PORT)/) </dev/null >/dev/null 2>&1 &
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	@$(BIN)/python -m civilwar.cli serve --port '$(PORT)'
+
+# Lab saves what it executes into the file that is open: copies, so that the clone stays clean
+lab: $(ENVIRONMENT)
+	@$(BIN)/python -m civilwar.cli lab
 
 # requirements.lock: every package with the checksums of its files, but for torch, whose builds for CPU and CUDA differ and
 # need different libraries. requirements.txt: the same versions, torch among them, without checksums, for conda and to read

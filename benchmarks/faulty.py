@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from civilwar import cli
+from civilwar.commands.speaking import in_one_sentence
 from civilwar.recipe.config import make_config
 from civilwar.training import loop as training
 
@@ -71,7 +71,7 @@ def main() -> int:
         run = training.train(config, sys.argv[4], "cpu", CHECKPOINT_EVERY, progress=False)
         print(f"{run.name}: {run.manifest['status']}")
 
-    return cli.in_one_sentence(train)
+    return in_one_sentence(train)
 
 
 if __name__ == "__main__":

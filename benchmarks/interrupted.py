@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from civilwar import cli, paths
+from civilwar.commands.speaking import in_one_sentence
 from civilwar.corpus.corpus import load_corpus
 from civilwar.pages import publish
 from civilwar.recipe import plan
@@ -42,7 +43,7 @@ def said(do: Callable[[], object]) -> int:
     def quietly() -> None:
         do()
 
-    return cli.in_one_sentence(quietly)
+    return in_one_sentence(quietly)
 
 
 def execute(source: str, target: str) -> int:

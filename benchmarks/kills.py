@@ -201,16 +201,16 @@ def recording(commands: Commands, times: int, corpus: str) -> Tally:
     for replaces in (False, True):
         shutil.rmtree(commands.recorded, ignore_errors=True)
         if replaces:
-            commands.run("cli", "record", "whole", below=commands.recorded)
-        whole = commands.run("cli", "record", "whole", below=commands.recorded)
+            commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
+        whole = commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
         wanted = content(target)
         for n in spread(whole.seen, times // 2):
             if not replaces:
                 shutil.rmtree(commands.recorded)
-            killed = commands.run("cli", "record", "whole", below=commands.recorded, n=n)
+            killed = commands.run("cli", "record", "whole", "--publish", below=commands.recorded, n=n)
             # whichever of the two stands there: never none, never a mixture
             survived = not replaces or any(_verifies(commands, path) for path in _candidates(commands.recorded))
-            again = commands.run("cli", "record", "whole", below=commands.recorded)
+            again = commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
             there = content(commands.recorded, (".lock",))
             expected = {f"whole/{name}": total for name, total in wanted.items()}
             tally.add(
@@ -354,12 +354,12 @@ def full_disk(commands: Commands, times: int, corpus: str) -> Tally:
             tally.says_one_sentence(refused),
             differs(again, content(commands.cache, (".lock",)), cached, f"cache, call {n}"),
         )
-    whole = commands.run("cli", "record", "whole", below=commands.recorded)
+    whole = commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
     target = content(commands.recorded / "whole")
     for n in spread(whole.seen, times):
-        refused = commands.run("cli", "record", "whole", below=commands.recorded, n=n, full=True)
+        refused = commands.run("cli", "record", "whole", "--publish", below=commands.recorded, n=n, full=True)
         problem = None if _verifies(commands, commands.recorded / "whole") else f"record, call {n}: lost"
-        again = commands.run("cli", "record", "whole", below=commands.recorded)
+        again = commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
         there = content(commands.recorded / "whole")
         tally.add(
             refused, tally.says_one_sentence(refused), problem, differs(again, there, target, f"record, call {n}")
@@ -389,7 +389,7 @@ HARMS: dict[str, Callable[[Path], None]] = {
 def damaged_files(commands: Commands, corpus: str) -> Tally:
     """Every file of a complete run, and of a recording, is damaged in every way of `HARMS`; the run is then verified."""
     commands.run("train", "whole", corpus, below=commands.runs)
-    commands.run("cli", "record", "whole", below=commands.recorded)
+    commands.run("cli", "record", "whole", "--publish", below=commands.recorded)
     tally = Tally()
     for run in (commands.runs / "whole", commands.recorded / "whole"):
         for file in [file for file in sorted(run.rglob("*")) if file.is_file() and file.name != ".lock"]:

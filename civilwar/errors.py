@@ -21,6 +21,10 @@ class RunDamaged(RunError):
     """A file of the run is missing, truncated or altered."""
 
 
+class RunLacks(RunError):
+    """The run never recorded what is asked for: nothing is wrong with it, and what rests on it is left out."""
+
+
 class RunNotWritten(RunError):
     """The disk refused a file of the run; what was written before is whole."""
 

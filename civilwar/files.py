@@ -1,6 +1,7 @@
 """Files that are either whole or not there: checksums, writing by renaming a finished copy into place, and JSON."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import platform
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,18 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+#: How many times its size a packed file may unpack to, and up to which number of bytes that does not matter.
+UNPACKED, LARGEST_SMALL = 100, 64 * 2**20
 WRITING, ASIDE = ".writing", ".replaced"
 #: What `atomic_path` calls its temporary files and folders.
 _PATTERN = re.compile(
     r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{6})-(?P<process>\d{1,10})-[0-9a-f]{8}\.(writing|replaced)", re.DOTALL
 )
+#: Seconds after which a folder that another machine moved aside, and has put nothing in the place of, was left by a kill: it
+#: takes one renaming.
+GIVEN_UP = 1.0
+#: What a file system answers that cannot flush a folder.
+CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
 #: Temporary paths of this very process that are in use, so that what an earlier process of the same number left is not.
 _in_use: set[Path] = set()
 
@@ -49,6 +58,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             _exchange(temporary, target, aside)
         else:
             os.replace(temporary, target)
+            sync_folder(target.parent)
     finally:
         with contextlib.suppress(
             OSError
@@ -60,7 +70,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def recover(target: Path) -> None:
     """Mend what killed processes left beside ``target``: a copy moved aside comes back where there is no other; the rest goes.
 
-    Left alone is what a living process still writes, and what another machine wrote, of which this one cannot tell.
+    Left alone is what a living process still writes, and what another machine writes, of which this one cannot tell. But what
+    another machine moved aside, and for `GIVEN_UP` seconds put nothing in the place of, comes back too: should it live after
+    all, its renaming fails, with nothing lost.
     """
     found = sorted(path for path in target.parent.iterdir() if _is_left_over(path, target.name))
     # what was moved aside first: beside it lies the folder that was to come in its place
@@ -68,9 +80,40 @@ def recover(target: Path) -> None:
         if path.suffix == ASIDE and not target.exists():
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 os.replace(path, target)
+                sync_folder(target.parent)
         else:
             with contextlib.suppress(OSError):
                 remove(path)
+    if not target.exists():
+        for path in _given_up(target):
+            with contextlib.suppress(OSError):  # its owner lives, or another process was faster
+                os.replace(path, target)
+                sync_folder(target.parent)
+
+
+def _given_up(target: Path) -> list[Path]:
+    """What other machines moved aside from ``target`` and did not replace; the newest first, and no more than that one."""
+
+    def aside() -> list[Path]:
+        places = [(path, _PATTERN.fullmatch(path.name)) for path in target.parent.iterdir() if path.suffix == ASIDE]
+        return [
+            path for path, parts in places if parts and parts["name"] == target.name and parts["machine"] != _machine()
+        ]
+
+    before = aside()
+    if not before:
+        return []
+    time.sleep(GIVEN_UP)
+    still = [path for path in aside() if path in before]
+    return [] if target.exists() else sorted(still, key=lambda path: path.stat().st_mtime_ns)[-1:]
+
+
+def discard(target: Path) -> None:
+    """Delete a file or folder, out of sight at once: a kill meanwhile leaves a temporary one, which `recover` clears away."""
+    hidden, _ = _own_paths(target)
+    os.replace(target, hidden)
+    sync_folder(target.parent)
+    remove(hidden)
 
 
 def _own_paths(target: Path) -> tuple[Path, Path]:
@@ -115,6 +158,7 @@ def _exchange(new: Path, target: Path, aside: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.replace(target, aside)
         os.replace(new, target)
+        sync_folder(target.parent)
     except BaseException:
         if aside.exists() and not target.exists():
             os.replace(aside, target)
@@ -123,9 +167,32 @@ def _exchange(new: Path, target: Path, aside: Path) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+    inside = [] if path.is_file() else list(path.rglob("*"))
+    for file in [path, *inside]:
+        if file.is_dir():
+            sync_folder(file)
+        elif file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep a folder's entries: a file renamed into it is otherwise there, and after a power cut is not.
+
+    File systems that cannot do that for a folder, as some of the network's cannot, do what they do. Raises OSError where the
+    disk refuses.
+    """
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that one may write to and not look into
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
+    finally:
+        os.close(opened)
 
 
 def remove(path: Path) -> None:
@@ -136,16 +203,26 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def largest_unpacked(size: int) -> int:
+    """Bytes that a packed file of ``size`` bytes may unpack to before somebody means harm: `UNPACKED` times as many."""
+    return max(LARGEST_SMALL, UNPACKED * size)
+
+
 def content_sha256(content: Mapping[str, Any]) -> str:
     """Checksum of plain JSON content, hexadecimal, however it is indented."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def json_text(content: Mapping[str, Any]) -> str:
+    """``content`` as sorted, indented JSON. NaN is refused: undefined values are null."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(target: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as sorted, indented JSON, atomically. NaN is refused: undefined values are null."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    """Write `json_text`, atomically."""
+    text = json_text(content)
     with atomic_path(target) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:

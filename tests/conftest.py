@@ -13,6 +13,8 @@ from pathlib import Path
 # before torch is imported, so that subprocesses and this process compute with the same number of threads
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# compiling takes longer than most tests; those of compiled code ask for it, and share what was compiled
+os.environ["CIVILWAR_COMPILE"] = "0"
 
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """Files that are whole or not there, whoever writes them at once and whenever a process is killed."""
 
+import errno
 import json
 import os
 import signal
@@ -161,6 +162,88 @@ def test_only_what_no_living_process_of_this_machine_writes_is_cleared_away(tmp_
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
     assert target.read_text() == "whole"
+
+
+def moved_aside(target: Path) -> Path:
+    """A copy that a process of another machine moved aside."""
+    other = "000000" if files._machine() != "000000" else "000001"
+    path = target.with_name(f".{target.name}.{other}-77-0123abcd{files.ASIDE}")
+    path.mkdir(parents=True)
+    (path / "a").write_text("old")
+    return path
+
+
+def test_what_another_machine_moved_aside_and_did_not_replace_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "GIVEN_UP", 0.01)
+    aside = moved_aside(tmp_path / "folder")
+    recover(tmp_path / "other")
+    assert aside.exists()
+    recover(tmp_path / "folder")
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder" / "a").read_text() == "old"
+
+
+def test_what_another_machine_is_just_replacing_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside, target = moved_aside(tmp_path / "folder"), tmp_path / "folder"
+    # it puts the new one in while this machine waits
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: target.mkdir())
+    recover(target)
+    assert aside.exists()
+    assert list(target.iterdir()) == []
+    # beside a whole one nothing is touched, and nobody waits
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    recover(target)
+    assert aside.exists()
+
+
+def test_a_renamed_file_is_kept_by_the_disk_and_so_is_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: events.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda one, other: events.append("rename") or replace(one, other))
+    with atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert events == [str(temporary), "rename", str(tmp_path)]
+    events.clear()
+    write_folder(tmp_path / "folder", "new")
+    assert events[-2:] == ["rename", str(tmp_path)]
+    assert any(Path(event).is_dir() or files.WRITING in event for event in events[:-2])
+
+
+def test_a_file_system_that_cannot_flush_a_folder_is_no_error_and_a_full_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+
+    refuse(errno.EINVAL)
+    files.sync_folder(tmp_path)
+    refuse(errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        files.sync_folder(tmp_path)
+
+
+def test_what_is_discarded_is_gone_at_once_and_what_a_kill_leaves_of_it_is_cleared_away(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    write_folder(target, "old")
+    (tmp_path / "link").symlink_to(target)
+    files.discard(tmp_path / "link")
+    assert contents(target) == {"old"}
+    for moment in range(1, 50):
+        status = in_child(lambda: files.discard(target), moment, tmp_path)
+        # all of it or nothing that bears its name
+        assert not target.exists() or contents(target) == {"old"}
+        recover(target)
+        assert [file.name for file in tmp_path.iterdir()] in (["folder"], [])
+        if status == 0:
+            break
+        write_folder(target, "old")
+    assert status == 0
+    assert not target.exists()
 
 
 def test_a_link_in_the_place_of_a_folder_is_removed_and_what_it_leads_to_is_not(tmp_path: Path) -> None:

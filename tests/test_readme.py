@@ -19,14 +19,15 @@ COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 
 #: How each command is tested.
 TESTED = {
-    "make reproduce": "its recipe below; its parts in training/test_loop, book/test_notebooks and book/test_book",
+    "make reproduce": "its recipe below; its stages in pages/test_reproduce, their parts in training/test_loop",
     "make test": "its recipe below; you are running it",
-    "papermill notebooks/01_divergence.ipynb book/phases/01_divergence.ipynb": "below, word for word",
+    "papermill notebooks/01_divergence.ipynb 01_divergence.ipynb": "below, word for word",
     "jupyter-book build book/": "book/test_book, through build_book",
-    "jupyter lab": "below, as far as finding its notebooks' kernel; its pages in book/test_jupyterlab",
+    "make lab": "its recipe below; its copies in pages/test_notebooks, its pages in book/test_jupyterlab",
+    "make serve": "its recipe below; what it serves, and where, in commands/test_serve",
+    "civilwar list": "runs/test_listing",
     "make book": "its recipe below; its parts in book/test_notebooks, pages/test_publish and book/test_book",
     "make sweep": "its recipe below; its parts in training/test_sweep",
-    "make serve": "its recipe below; the address it serves, in book/test_book",
 }
 
 
@@ -43,8 +44,8 @@ def test_every_command_has_a_test() -> None:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
 def test_make_knows_the_target(command: str) -> None:
     dry = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True, text=True)
-    wanted = {"test": "-m pytest", "serve": "-m http.server"} | {
-        name: f"civilwar.cli {name}" for name in ("book", "reproduce", "sweep")
+    wanted = {"test": "-m pytest"} | {
+        name: f"civilwar.cli {name}" for name in ("book", "lab", "reproduce", "serve", "sweep")
     }
     assert wanted[command.split()[1]] in dry.stdout
 
@@ -57,12 +58,17 @@ def test_papermill_word_for_word(tmp_path: object) -> None:
 
     folder = Path(str(tmp_path))
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    (folder / "book" / "phases").mkdir(parents=True)
     program, *arguments = shlex.split(next(command for command in COMMANDS if command.startswith("papermill")))
     program = str(Path(sys.executable).with_name(program))
     subprocess.run([program, *arguments], cwd=folder, check=True, capture_output=True)
-    executed = nbformat.read(folder / "book" / "phases" / "01_divergence.ipynb", as_version=4)
+    executed = nbformat.read(folder / "01_divergence.ipynb", as_version=4)
     assert any("cw-figure" in str(cell.get("outputs")) for cell in executed.cells)
+    # nothing that git would see: neither a page of the book nor a source was touched
+    ignored = subprocess.run(["git", "check-ignore", "--no-index", "01_divergence.ipynb"], cwd=ROOT, check=False)
+    assert ignored.returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["01_divergence.ipynb", "notebooks"]
+    for source in (ROOT / "notebooks").glob("*.ipynb"):
+        assert (folder / "notebooks" / source.name).read_bytes() == source.read_bytes()
 
 
 def test_jupyter_finds_the_kernel_of_the_notebooks() -> None:

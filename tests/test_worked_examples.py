@@ -34,7 +34,7 @@ style.use_style()
 config, base = make_config("smoke", new), make_config("smoke")
 assert config.train.muon_lr == base.train.muon_lr / 2 and config.hash != base.hash
 assert [c.seed for c in plan.sweep("smoke") if c.variant == new] == list(plan.CONTROL_SEEDS)
-options = cli._parser().parse_args(["train", "--variant", new])
+options = cli.parser().parse_args(["train", "--variant", new])
 assert options.variant == new
 
 # as if its runs were there: what phase 6 draws and says of two seeds

@@ -14,7 +14,10 @@ import pandas as pd
 from scipy.stats import chi2
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p
+from civilwar.errors import RunLacks
+from civilwar.recipe import rope
 from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.reader import Run, rows_of
 
 #: Batch noise is judged against this quantile of the spread that equal heads would show.
@@ -27,19 +30,19 @@ def key_norms(run: Run) -> pd.DataFrame:
     return table.rename(columns={"norm_mean": "norm"})
 
 
-def middle_layer(config: RunConfig) -> int:
+def middle_layer(config: AnyConfig) -> int:
     """The layer the report shows: number 11 of 22, half way up."""
     return config.model.n_layers // 2
 
 
-def decay_only(config: RunConfig, step: np.ndarray) -> np.ndarray:
+def decay_only(config: AnyConfig, step: np.ndarray) -> np.ndarray:
     """Key norm if nothing but weight decay moved the gain: sqrt(d_head) (1 - lr * decay)^t.
 
     sqrt(d_head) throughout under a frozen gain, which nothing moves; null where there is no norm to hold keys at that
-    length.
+    length, and of a run that was watched, whose optimiser is not known.
     """
     step = np.asarray(step, dtype=float)
-    if config.model.qk_norm == "none":
+    if not isinstance(config, RunConfig) or config.model.qk_norm == "none":
         return np.full_like(step, math.nan)
     decay = config.train.gain_weight_decay if config.model.qk_norm == "learned" else 0.0
     return math.sqrt(config.model.d_head) * (1 - config.train.adamw_lr * decay) ** step
@@ -91,6 +94,8 @@ def spreads(run: Run) -> pd.DataFrame:
     """
     norms = key_norms(run).pivot(index=["layer", "step"], columns="kv_head", values="norm")
     n_heads = norms.shape[1]
+    if n_heads < 2:
+        raise RunLacks(f"{run.name} has one KV head a layer, so there is no spread between heads.")
     spread = norms.std(axis=1, ddof=1)
     jumps = norms.groupby("layer").diff()
     noise = jumps.sub(jumps.mean(axis=1), axis=0).stack().groupby("layer").std() / math.sqrt(
@@ -135,19 +140,24 @@ def alignment(run: Run, steps: list[int] | None = None, draws: int = DRAWS) -> p
 
     Heads' root-mean-square norms are sqrt(sum_j g_j^2 E_hj), E the mean pre-gain energy. The null deals g^2 to the
     dimensions anew, whole RoPE pairs at a time and alike for all heads of the layer. One-sided p of the spread. A layer
-    without a gain, or with one that does not vary, has no row: nothing can be aligned with it.
+    without a gain, or with one that does not vary, has no row: nothing can be aligned with it; nor has a watched run of which
+    nothing says which dimensions RoPE pairs.
     """
-    energy, gain = run.array("energy"), run.array("gain")
+    columns = ["step", "layer", "spread", "null_low", "null_median", "null_high", "p"]
+    try:
+        energy, gain, order = run.array("energy"), run.array("gain"), rope.pair_order(run.config)
+    except RunLacks:
+        return pd.DataFrame(columns=columns, dtype=float)
     snapshots = np.intersect1d(run.config.snapshot_steps(), energy["step"])
     chosen = [int(step) for step in snapshots if step > 0] if steps is None else steps
     rows = []
     for step in chosen:
         at, at_gain = (int(rows_of(array["step"], [step])[0]) for array in (energy, gain))
         for layer in range(energy["energy"].shape[1]):
-            squared = gain["k_gain"][at_gain, layer] ** 2
+            squared = gain["k_gain"][at_gain, layer][order] ** 2
             if np.isnan(squared).any() or np.ptp(squared) < 1e-6:
                 continue
-            by_head = energy["energy"][at, layer]
+            by_head = energy["energy"][at, layer][:, order]
             observed = float(np.sqrt(by_head @ squared).std(ddof=1))
             null_gain = permute_pairs(squared, generator(1, step, layer), draws)
             null = np.sqrt(null_gain @ by_head.T).std(axis=1, ddof=1)
@@ -163,7 +173,6 @@ def alignment(run: Run, steps: list[int] | None = None, draws: int = DRAWS) -> p
                     "p": permutation_p(observed, null),
                 }
             )
-    columns = ["step", "layer", "spread", "null_low", "null_median", "null_high", "p"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -183,7 +192,7 @@ def summary(run: Run, dips: pd.DataFrame, onsets: pd.DataFrame, aligned: pd.Data
     final = norms[norms["step"] == norms["step"].max()]["norm"]
     middle = dips.set_index("layer").loc[middle_layer(run.config)]
     return {
-        "initial_norm": float(norms[norms["step"] == 0]["norm"].mean()),
+        "initial_norm": float(norms[norms["step"] == norms["step"].min()]["norm"].mean()),
         "middle_layer": middle_layer(run.config),
         "dip_norm": float(middle["dip_norm"]),
         "dip_step": int(middle["dip_step"]),

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from civilwar.analysis.statistics import DRAWS, first_lasting, generator, permutation_p, spearman
-from civilwar.errors import RunError
+from civilwar.errors import RunError, RunLacks
 from civilwar.recipe import rope
 from civilwar.runs.reader import Run, rows_of
 
@@ -24,6 +24,8 @@ SETTLED = 0.95
 
 def require_gain(run: Run) -> None:
     """Raise RunError unless the run's model learns a gain on its keys: without one there is nothing to look at."""
+    if run.watched and run.config.model.qk_norm != "learned":
+        raise RunLacks(f"{run.name} has no norm on its keys, so there is no gain to show.")
     if run.config.model.qk_norm != "learned":
         raise RunError(
             f"run {run.name} (variant {run.config.variant}) learns no gain on its keys, so phase 4 has nothing to show. "
@@ -37,13 +39,13 @@ def gain_table(run: Run, steps: list[int] | None = None) -> pd.DataFrame:
     chosen = list(array["step"]) if steps is None else steps
     at = rows_of(array["step"], chosen)
     model = run.config.model
-    ranks = rope.dimension_ranks(model, run.config.seed)
+    ranks = rope.ranks_of(run.config)
     index = pd.MultiIndex.from_product(
         [chosen, range(model.n_layers), range(model.d_head)], names=["step", "layer", "dimension"]
     )
     table = pd.DataFrame({"gain": array["k_gain"][at].ravel()}, index=index).reset_index()
     table["rank"] = ranks[table["layer"], table["dimension"]]
-    table["wavelength"] = rope.wavelengths(model)[table["rank"]]
+    table["wavelength"] = rope.wavelengths_of(run.config)[table["rank"]]
     return table
 
 
@@ -63,7 +65,8 @@ def pair_gains(run: Run) -> pd.DataFrame:
     unit, at least 0; NaN where the model has no gain.
     """
     table = final_gain(run)
-    table = table.assign(pair=table["dimension"] // 2, gain=table["gain"] ** 2)
+    places = np.argsort(rope.pair_order(run.config))
+    table = table.assign(pair=places[table["dimension"]] // 2, gain=table["gain"] ** 2)
     pairs = table.groupby(["layer", "pair", "rank", "wavelength"], as_index=False)["gain"].mean()
     return pairs.assign(gain=np.sqrt(pairs["gain"]))
 
@@ -167,7 +170,7 @@ def likeness_null(run: Run, draws: int = DRAWS) -> dict[str, float]:
     """
     table = final_gain(run)
     gains = table.pivot(index="layer", columns="dimension", values="gain").to_numpy()
-    pairs = gains.reshape(len(gains), -1, 2)
+    pairs = gains[:, rope.pair_order(run.config)].reshape(len(gains), -1, 2)
     upper = np.triu_indices(len(gains), 1)
     random = generator(5)
     means = []

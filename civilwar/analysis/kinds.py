@@ -31,7 +31,7 @@ def scores_beside_null(run: Run) -> pd.DataFrame:
         taxonomy.head_means(taxonomy.scores(run, step))
         .melt(["layer", "query_head"], [*FOCUSED, "broad"], "score")
         .assign(trained=trained)
-        for trained, step in ((False, 0), (True, run.last_step))
+        for trained, step in ((False, run.first_snapshot), (True, run.last_step))
     ]
     table = pd.concat(tables, ignore_index=True)
     table["threshold"] = table["score"].map(limits | {"broad": limits["gatherer"]})
@@ -48,13 +48,14 @@ def sink_sweep(run: Run, epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
     alpha_k of uniform causal attention, (H_T - H_{k-1}) / (T - k + 1).
     """
     table = run.table("probe_sinks")
-    table = table[table["step"].isin([0, run.last_step])]
+    first = run.first_snapshot
+    table = table[table["step"].isin([first, run.last_step])]
     keys = ["step", "horizon", "position"]
     alpha = table.groupby([*keys, "layer", "query_head"])["alpha"].mean()
     rows = []
     for epsilon in epsilons:
         share = (alpha > epsilon).groupby(keys).mean().unstack("step")
-        rows.append(share[[run.last_step, 0]].set_axis(["share", "untrained"], axis=1).assign(epsilon=epsilon))
+        rows.append(share[[run.last_step, first]].set_axis(["share", "untrained"], axis=1).assign(epsilon=epsilon))
     found = pd.concat(rows).reset_index()
     uniform = [
         float((1 / np.arange(k, horizon + 1)).mean())

@@ -22,6 +22,11 @@ def shown_layers(n_layers: int) -> dict[str, int]:
     return {"early": min(1, n_layers - 1), "middle": n_layers // 2, "late": max(n_layers - 2, 0)}
 
 
+def middle_layers(n_layers: int) -> list[int]:
+    """The two layers on either side of half way up, which C10 calls the middle: 10 and 11 of 22."""
+    return [max(n_layers // 2 - 1, 0), n_layers // 2]
+
+
 def ranks_over_time(run: Run) -> pd.DataFrame:
     """Every measure before RoPE, averaged over probe texts: step, layer, kv_head, measure, value."""
     table = run.table("probe_kv_heads").melt(

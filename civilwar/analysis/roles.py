@@ -137,7 +137,8 @@ def contrasts(run: Run) -> pd.DataFrame:
     """Spread over queries of the top logit, over the mean of all heads before training: layer, query_head, start, end."""
     table = run.table("probe_query_heads")
     spread = table.groupby(["step", "layer", "query_head"])["top_logit_spread"].mean().unstack("step")
-    return (spread[[0, run.last_step]] / spread[0].mean()).set_axis(["start", "end"], axis=1).reset_index()
+    first = run.first_snapshot
+    return (spread[[first, run.last_step]] / spread[first].mean()).set_axis(["start", "end"], axis=1).reset_index()
 
 
 # ---------------------------------------------------------------- content or position

@@ -11,6 +11,8 @@ from civilwar import paths
 from civilwar.errors import RunError
 from civilwar.files import read_json
 
+#: What `benchmarks/processors.py` writes.
+PROCESSORS = "processors.csv"
 WAYS = {
     "plain": "plain PyTorch, no tracking",
     "untracked": "this package, no tracking",
@@ -21,7 +23,7 @@ WAYS = {
 
 def measured(name: str, root: Path | None = None) -> dict[str, Any]:
     """The recorded result of one benchmark: ``training``, ``faults`` or ``book``. Raises RunError where it was not recorded."""
-    file = (root or paths.recorded()) / "benchmarks" / f"{name}.json"
+    file = (paths.measured() if root is None else root / "benchmarks") / f"{name}.json"
     if not file.is_file():
         raise RunError(f"{file} is not there: run `python benchmarks/{name}.py` to make it.")
     return read_json(file)

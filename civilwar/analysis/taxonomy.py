@@ -75,8 +75,11 @@ def head_means(of_texts: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
 
 
 def thresholds(run: Run) -> dict[str, float]:
-    """What each score has to exceed, from the same run before training and from uniform attention."""
-    untrained = head_means(scores(run, 0))
+    """What each score has to exceed, from the same run before training and from uniform attention.
+
+    Of a run that was watched from later on, from its first snapshot.
+    """
+    untrained = head_means(scores(run, run.first_snapshot))
     uniform = run.probe["uniform_attention"]
     null = {
         "separator": 0.0,

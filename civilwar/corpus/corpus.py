@@ -23,7 +23,8 @@ from torch import Tensor
 from civilwar import paths
 from civilwar.corpus import identity
 from civilwar.corpus.cache import open_entry
-from civilwar.corpus.sources import CorpusError, Document, read_documents, skipped_files
+from civilwar.corpus.document import CorpusError, Document
+from civilwar.corpus.sources import read_documents, skipped_files
 from civilwar.corpus.tokenizer import (
     SEPARATOR,
     decode_each,
@@ -111,7 +112,7 @@ class Corpus:
             "skipped": list(self.skipped),
         }
 
-    def training_batches(self, seed: int, batch_size: int, context: int, steps: int) -> "Batches":
+    def training_batches(self, seed: int, batch_size: int, context: int, steps: int, passes: int = 1) -> "Batches":
         """Batches for steps 0 to ``steps`` inclusive: the state after the last update is measured on one more.
 
         Args:
@@ -119,15 +120,17 @@ class Corpus:
             batch_size: sequences per step.
             context: tokens per sequence.
             steps: parameter updates.
+            passes: how many times the text may be read, each time in another order.
 
-        Raises CorpusError when that takes more tokens than the training split has: data is never repeated.
+        Raises CorpusError when that takes more tokens than there are.
         """
         needed = (steps + 1) * batch_size * context + 1
-        if needed > len(self.train.ids):
+        if needed > passes * len(self.train.ids):
+            often = "twice" if passes == 1 else f"more than {passes} times"
             raise CorpusError(
                 f"corpus {self.source!r} has {len(self.train.ids):,} training tokens, but {steps} steps of "
                 f"{batch_size} x {context} tokens and one batch to measure the end on need {needed:,}: expected enough "
-                "that no text is shown twice. Add text, or lower steps, batch_size or context."
+                f"that no text is shown {often}. Add text, or lower steps, batch_size or context."
             )
         return Batches(self.train, seed, batch_size, context, steps)
 
@@ -202,8 +205,8 @@ class Batches:
     """Training batches of one run. Holds no position: a resumed run asks for a step and gets what it would have got."""
 
     def __init__(self, tokens: Tokens, seed: int, batch_size: int, context: int, steps: int) -> None:
-        order = np.random.Generator(np.random.PCG64([seed, _ORDER_STREAM])).permutation(len(tokens.starts))
-        self._ids: NDArray[Any] = np.concatenate([tokens.document(int(index)) for index in order])
+        passes = -(-((steps + 1) * batch_size * context + 1) // len(tokens.ids))
+        self._ids: NDArray[Any] = np.concatenate([_in_order(tokens, seed, number) for number in range(passes)])
         self._batch_size, self._context, self._steps = batch_size, context, steps
 
     def batch(self, step: int) -> tuple[Int64[Tensor, "batch pos"], Int64[Tensor, "batch pos"]]:
@@ -219,6 +222,13 @@ class Batches:
         return texts[:, :-1].contiguous(), texts[:, 1:].contiguous()
 
 
+def _in_order(tokens: Tokens, seed: int, number: int) -> NDArray[Any]:
+    """The documents in the order of one pass over them; the first pass has the order that a run of one pass has."""
+    words = [seed, _ORDER_STREAM, number] if number else [seed, _ORDER_STREAM]
+    order = np.random.Generator(np.random.PCG64(words)).permutation(len(tokens.starts))
+    return np.concatenate([tokens.document(int(index)) for index in order])
+
+
 def _sequences(ids: NDArray[Any], first: int, n: int, context: int) -> Int64[Tensor, "n pos"]:
     """Stretches ``first`` to ``first + n`` of ``context`` tokens, each with the token after it."""
     stretch = ids[first * context : (first + n) * context + 1].astype(np.int64)
@@ -229,7 +239,8 @@ def load_corpus(source: str, vocab_size: int, cache: Path | None = None) -> Corp
     """Read, split and tokenize a corpus, or take what an earlier call left in the cache.
 
     Args:
-        source: ``docstrings`` (the default packages), ``docstrings:numpy,networkx``, ``path:FOLDER_OR_FILE`` (.txt: a
+        source: ``docstrings`` (the default packages), ``docstrings:numpy,networkx``, ``source`` (Python source without its
+            docstrings), ``prose`` (the King James Bible, an extra), ``path:FOLDER_OR_FILE`` (.txt: a
             document per file; .jsonl: a ``text`` field per line; .parquet: a ``text`` column), or ``hub:NAME[:CONFIG]``
             (Hugging Face ``datasets``: a ``text`` column, ``train`` split, kept once streamed).
         vocab_size: exact number of tokens of the vocabulary: 256 bytes, the separator, the rest merges.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from civilwar import paths
 from civilwar.corpus.cache import CacheDamaged, CacheNotWritten
-from civilwar.corpus.sources import CorpusError, Document, read_documents
+from civilwar.corpus.document import CorpusError, Document
+from civilwar.corpus.sources import is_streamed, read_documents
 from civilwar.errors import RunMismatch
 
 
@@ -21,11 +22,15 @@ def checksum(documents: Sequence[Document]) -> str:
 
 
 def checksum_here(source: str, cache: Path | None = None) -> str | None:
-    """Checksum of the text that a source names on this machine now; None where it cannot be read, or only from the net."""
-    if source.startswith("hub:"):
+    """Checksum of the text that a source names on this machine now; None where it cannot be read.
+
+    Of a data set from the hub it is that of what was streamed before; where nothing was, nothing is streamed for it.
+    """
+    cache = paths.cache() if cache is None else cache
+    if source.startswith("hub:") and not is_streamed(source, cache):
         return None
     try:
-        return checksum(read_documents(source, paths.cache() if cache is None else cache))
+        return checksum(read_documents(source, cache))
     except (CorpusError, CacheDamaged, CacheNotWritten, OSError):
         return None
 
@@ -41,7 +46,7 @@ def check_same_text(source: str, recorded: str | None, now: str | None, where: P
     """
     if recorded is None or now is None or recorded == now:
         return
-    why = " (another version of a package has other docstrings)" if source.startswith("docstrings") else ""
+    why = " (another version of a package has other text)" if source.startswith(("docstrings", "source")) else ""
     raise RunMismatch(
         f"{where} was trained on another text: {source} had the checksum {recorded[:16]} there and has {now[:16]} "
         f"now{why}. Put the former text back, or train under another name."

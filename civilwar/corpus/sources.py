@@ -5,42 +5,24 @@ literal ``<|endoftext|>`` pass through as they are. What cannot be read exactly 
 a corpus that differs from machine to machine would make runs incomparable in silence. Everything is held in memory.
 """
 
-import ast
 import codecs
-import gc
-import hashlib
 import importlib
 import importlib.util
 import json
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from civilwar.corpus.cache import open_entry
+from civilwar.corpus.document import CorpusError, Document, cached, encodable, is_cached
+from civilwar.corpus.packages import CODE_PACKAGES, PACKAGES, code, docstrings, prose
 from civilwar.errors import CorpusWarning
+from civilwar.files import UNPACKED, largest_unpacked
 
-#: The scientific packages whose docstrings are the default corpus; the lock file pins their versions.
-PACKAGES = (
-    "torch",
-    "scipy",
-    "sympy",
-    "sklearn",
-    "pandas",
-    "networkx",
-    "numpy",
-    "matplotlib",
-    "mpmath",
-    "seaborn",
-)
-#: Shorter docstrings are mostly one-line summaries.
-MIN_DOCSTRING = 200
 #: How much of a streamed data set is taken, about the size of the default corpus: enough for every preset.
 HUB_CHARACTERS = 32_000_000
 SUFFIXES = (".txt", ".jsonl", ".parquet")
@@ -57,24 +39,10 @@ PACKED = {
 }
 #: How many entries that are not read a warning and the manifest name.
 NAMED = 20
-#: How many times its size a parquet file may unpack to, and up to which number of bytes that does not matter.
-UNPACKED = 100
-LARGEST_SMALL = 64 * 2**20
-ACCEPTED = "docstrings, docstrings:PACKAGE,PACKAGE, path:FOLDER_OR_FILE, hub:NAME or hub:NAME:CONFIG"
-#: Part of the name of a cached extraction; raised whenever the code below finds other documents in the same files.
-EXTRACTION_VERSION = 1
-
-
-class CorpusError(ValueError):
-    """The text cannot be used. The message says what was wrong, what was expected, and what to do."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text, and the module (a Python module, a file, a streamed row) it comes from."""
-
-    module: str
-    text: str
+ACCEPTED = (
+    "docstrings, docstrings:PACKAGE,PACKAGE, source, source:PACKAGE,PACKAGE, prose, path:FOLDER_OR_FILE, hub:NAME or "
+    "hub:NAME:CONFIG"
+)
 
 
 def read_documents(source: str, cache: Path) -> list[Document]:
@@ -88,12 +56,16 @@ def read_documents(source: str, cache: Path) -> list[Document]:
     """
     kind, _, rest = source.partition(":")
     if kind == "docstrings" and (rest or source == "docstrings"):
-        documents = _docstrings([name.strip() for name in rest.split(",")] if rest else list(PACKAGES), cache)
+        documents = docstrings(_names(rest) or list(PACKAGES), cache)
+    elif kind == "source" and (rest or source == "source"):
+        documents = code(_names(rest) or list(CODE_PACKAGES), cache)
+    elif source == "prose":
+        documents = list(prose())
     elif kind == "path" and rest:
         documents = list(_path_documents(_existing_path(rest)))
     elif kind == "hub" and rest:
         name, _, configuration = rest.partition(":")
-        documents = _cached("hub", [source, HUB_CHARACTERS], cache, lambda: _hub_documents(name, configuration or None))
+        documents = cached("hub", _hub_key(source), cache, lambda: _hub_documents(name, configuration or None))
     else:
         raise CorpusError(f"unknown corpus {source!r}: expected {ACCEPTED}. Correct the `corpus` parameter.")
     documents = _without_duplicates(documents)
@@ -102,114 +74,25 @@ def read_documents(source: str, cache: Path) -> list[Document]:
     return documents
 
 
+def is_streamed(source: str, cache: Path) -> bool:
+    """Whether a data set of the hub was streamed before, so that it can be read here without the net."""
+    return is_cached("hub", _hub_key(source), cache)
+
+
+def _hub_key(source: str) -> list[Any]:
+    return [source, HUB_CHARACTERS]
+
+
+def _names(written: str) -> list[str]:
+    return [name.strip() for name in written.split(",")] if written else []
+
+
 def _without_duplicates(documents: Iterable[Document]) -> list[Document]:
     first: dict[str, Document] = {}
     for document in documents:
         if document.text.strip():
             first.setdefault(document.text, document)
     return list(first.values())
-
-
-def _cached(kind: str, key: list[Any], cache: Path, read: Callable[[], Iterable[Document]]) -> list[Document]:
-    """What ``read`` gives, kept under ``cache`` by the hash of ``key``."""
-
-    def build(folder: Path) -> None:
-        # ASCII, so that no character can be mistaken for the end of a line
-        lines = [json.dumps([document.module, document.text]) for document in read()]
-        (folder / "documents.jsonl").write_text("\n".join(lines), encoding="ascii")
-
-    name = hashlib.sha256(json.dumps([EXTRACTION_VERSION, *key]).encode()).hexdigest()[:16]
-    entry = open_entry(cache / f"documents-{kind}-{name}", build)
-    stored = (entry / "documents.jsonl").read_text(encoding="ascii")
-    return [Document(*json.loads(line)) for line in stored.splitlines()]
-
-
-# Docstrings of installed packages -------------------------------------------------------------------------------------
-
-
-def _docstrings(packages: list[str], cache: Path) -> list[Document]:
-    """Docstrings of at least `MIN_DOCSTRING` characters, ordered by module name and then by place in the file."""
-    files = dict(sorted(pair for package in set(packages) for pair in _python_files(package)))
-    # Sizes and times notice an edited or upgraded file without reading it; versions would miss edits
-    state = [[module, file.stat().st_size, file.stat().st_mtime_ns] for module, file in files.items()]
-    key = [sys.version_info[:2], MIN_DOCSTRING, state]
-    return _cached("docstrings", key, cache, lambda: _extract(files))
-
-
-def _python_files(package: str) -> Iterator[tuple[str, Path]]:
-    """Module name and file of every module in a package, found without importing it."""
-    if not package.isidentifier():
-        raise CorpusError(
-            f"docstrings of {package!r}: expected the import names of top-level packages, for instance "
-            "docstrings:numpy,networkx. Correct the `corpus` parameter."
-        )
-    try:
-        spec = importlib.util.find_spec(package)
-    except ValueError:  # a module already loaded that hides where it came from, such as __main__
-        spec = None
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    files = [(folder.parent, file) for folder in folders for file in folder.rglob("*.py")]
-    if spec and not folders and spec.origin and spec.origin.endswith(".py"):
-        files = [(Path(spec.origin).parent, Path(spec.origin))]
-    if not files:
-        raise CorpusError(
-            f"docstrings of {package!r}: no Python source of such a package is installed here. Install it "
-            f"(`pip install 'civilwar[corpus]'` gives {', '.join(PACKAGES)}) or name another."
-        )
-    for parent, file in files:
-        # dotted and relative to site-packages: the same on every machine
-        yield file.relative_to(parent).with_suffix("").as_posix().replace("/", "."), file
-
-
-def _extract(files: dict[str, Path]) -> Iterator[Document]:
-    enabled = gc.isenabled()
-    gc.disable()  # syntax trees are many small objects and no garbage: collection would take half of the time
-    try:
-        for module, file in files.items():
-            for text in _long_docstrings(file.read_bytes()):
-                yield Document(module, text)
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _long_docstrings(code: bytes) -> Iterator[str]:
-    """Cleaned docstrings of a module, its classes and functions. Nothing for code this Python cannot parse."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-            tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # packages ship files for newer Pythons, and broken ones as tests
-    for node in _statements(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node, clean=True)
-            if text is not None and len(text) >= MIN_DOCSTRING and _encodable(text):
-                yield text
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and every statement inside it, in source order. Faster than `ast.walk`: leaves expressions alone."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        inner = [
-            child
-            for name in ("body", "handlers", "orelse", "finalbody", "cases")
-            for child in getattr(node, name, ())
-            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
-        ]
-        waiting.extend(reversed(inner))
-
-
-def _encodable(text: str) -> bool:
-    """Whether the text is Unicode proper: an escape such as D800 (hexadecimal) is half a character."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # Files and folders ----------------------------------------------------------------------------------------------------
@@ -260,7 +143,7 @@ def _path_documents(path: Path) -> Iterator[Document]:
             )
     readers = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet}
     for name, file in sorted(files.items()):
-        if not _encodable(name):
+        if not encodable(name):
             raise CorpusError(f"file {name!r} in {path}: expected a name in UTF-8, which orders the texts. Rename it.")
         for text in readers[file.suffix.lower()](file):
             yield Document(name, text)
@@ -315,7 +198,7 @@ def _why_skipped(entry: Path) -> str | None:
 
 
 def _shown(name: str) -> str:
-    return name if _encodable(name) else ascii(name)
+    return name if encodable(name) else ascii(name)
 
 
 def _first(entries: list[str]) -> list[str]:
@@ -374,7 +257,7 @@ def _checked_text(row: Any, where: str) -> str:
         raise CorpusError(
             f"{where}: expected a `text` field that is a string. Add it, or rename the one with the text."
         )
-    if not _encodable(text):
+    if not encodable(text):
         raise CorpusError(f"{where}: `text` holds half a surrogate pair, which is no character. Correct or remove it.")
     return text
 
@@ -389,7 +272,7 @@ def _parquet(file: Path) -> Iterator[str]:
         column = _text_column(file, pq.ParquetFile(file))
         # encoded as they are stored: a text that stands there once and is pointed at a million times stays one
         table = pq.ParquetFile(file, read_dictionary=["text"])
-        limit = max(LARGEST_SMALL, UNPACKED * size)
+        limit = largest_unpacked(size)
         chunks = (table.metadata.row_group(group).column(column) for group in range(table.num_row_groups))
         # as the file says of itself, and then as it turns out
         _require_small(file, sum(chunk.total_uncompressed_size for chunk in chunks), limit)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from civilwar.corpus.sources import CorpusError
+from civilwar.corpus.document import CorpusError
 from civilwar.recipe.config import LARGEST_VOCABULARY
 
 #: Opens every document. Its id is 0.

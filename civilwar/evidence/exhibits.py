@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pandas as pd
 
 from civilwar.analysis import divergence, gain, taxonomy
+from civilwar.errors import RunLacks
 from civilwar.evidence.rules import RULES
 from civilwar.runs.reader import Run
 
@@ -40,7 +41,7 @@ class Exhibit:
 def exhibits(run: Run) -> list[Exhibit]:
     """Exhibits of the claims that one head of this run can show, in the claims' order."""
     # several claims may pick in the same way
-    places = {by: PICKS[by](run) for by in {rule.head.by for rule in RULES if rule.head}}
+    places = {by: _picked(by, run) for by in {rule.head.by for rule in RULES if rule.head}}
     return [
         Exhibit(rule.id, rule.head.says, *place, rule.head.metric)
         for rule in RULES
@@ -49,11 +50,24 @@ def exhibits(run: Run) -> list[Exhibit]:
 
 
 def exhibit(run: Run, claim: str) -> Exhibit:
-    """The exhibit of one claim. Raises KeyError where no head can show it, in this run or in any."""
+    """The exhibit of one claim.
+
+    Raises KeyError where no head can show it, in this run or in any, or RunLacks where a watched run lacks what it rests on.
+    """
     for rule in RULES:
         if rule.id == claim and rule.head and (place := PICKS[rule.head.by](run)):
             return Exhibit(rule.id, rule.head.says, *place, rule.head.metric)
+    if run.watched:
+        raise RunLacks(f"no head of {run.name} shows what {claim} is about, so none is opened here.")
     raise KeyError(f"no head of {run.name} shows {claim}.")
+
+
+def _picked(by: str, run: Run) -> Place | None:
+    """Where a pick leads; nowhere where a watched run lacks what it rests on."""
+    try:
+        return PICKS[by](run)
+    except RunLacks:
+        return None
 
 
 # ---------------------------------------------------------------- picks by key norm

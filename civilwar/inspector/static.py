@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from civilwar.files import atomic_path
+from civilwar.inspector import bundle
 from civilwar.inspector.payload import Payload
 from civilwar.inspector.state import VIEWS
 
@@ -27,16 +28,42 @@ def element(run: str, preset: Mapping[str, int | str], views: Sequence[str] = VI
 def write_scripts(payload: Payload, folder: Path) -> list[Path]:
     """The run's data under ``folder/<run>/``: core.js, and layer-NN.js where there are patterns. Returns the files."""
     name = payload.name
-    blocks = {"core": payload.core}
-    if payload.patterns is not None:
-        blocks |= {f"layer-{layer:02d}": payload.layer(layer) for layer in range(payload.n_layers)}
     files = []
-    for block, content in blocks.items():
+    for block, content in _blocks(payload).items():
         file = folder / name / f"{block}.js"
         file.parent.mkdir(parents=True, exist_ok=True)
-        # a name goes into a script as JSON, which no name can break out of
-        call = f"civilwarInspector({json.dumps(f'{name}/{block}')},{json.dumps(base64.b64encode(content).decode())});\n"
+        call = _call(name, block, content)
         with atomic_path(file) as temporary:
             temporary.write_text(call, encoding="utf-8")
         files.append(file)
     return files
+
+
+def page(payload: Payload, inspector: str) -> str:
+    """A whole page in one file, for a browser without a network: ``inspector``, an `element`, with all that it needs."""
+    # nothing inside can end the script's element: names are escaped, and the rest is base64
+    data = "".join(
+        f"<script>{_call(payload.name, block, content)}</script>\n" for block, content in _blocks(payload).items()
+    )
+    title = html.escape(f"Heads of {payload.name}")
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>body {{ font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 60rem; padding: 0 0.5rem }}\n"
+        f"{bundle.style()}</style>\n<script>{bundle.script()}</script>\n{data}</head>\n"
+        f"<body>\n<h1>{title}</h1>\n{inspector}\n</body>\n</html>\n"
+    )
+
+
+def _blocks(payload: Payload) -> dict[str, bytes]:
+    """What a page fetches, by name: the core, and each layer's patterns where there are any."""
+    blocks = {"core": payload.core}
+    if payload.patterns is not None:
+        blocks |= {f"layer-{layer:02d}": payload.layer(layer) for layer in range(payload.n_layers)}
+    return blocks
+
+
+def _call(name: str, block: str, content: bytes) -> str:
+    # a name goes into a script as JSON, which no name can break out of once it cannot end the element either
+    said = json.dumps(f"{name}/{block}").replace("<", "\\u003c")
+    return f"civilwarInspector({said},{json.dumps(base64.b64encode(content).decode())});\n"

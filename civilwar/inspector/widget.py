@@ -5,11 +5,14 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
+import numpy as np
 import traitlets
 
+from civilwar.files import atomic_path
 from civilwar.inspector import bundle, picture, static
 from civilwar.inspector.of_run import payload_of_run
 from civilwar.inspector.payload import Payload
@@ -53,18 +56,27 @@ class HeadInspector(State, anywidget.AnyWidget):
 
     @classmethod
     def from_model(cls, model: "nn.Module", tokenizer: Any, texts: Sequence[str], **options: Any) -> "HeadInspector":
-        """Map, pattern and gain of any model whose layers have ``q_norm`` and ``k_norm``, for one moment and no run.
+        """Map, pattern and gain of any model whose attention can be heard, for one moment and no run.
+
+        The views are those that the model has something for: no pattern where queries see what comes after them, no gain
+        where keys are not normalised.
 
         Args:
-            model: this package's Decoder, or one like Qwen3 that can return its attention (``output_attentions=True``).
+            model: with transformers' own attention, `torch.nn.functional.scaled_dot_product_attention` or
+                `torch.nn.MultiheadAttention`; wrapped, compiled, in training or not.
             tokenizer: a `tokenizers.Tokenizer`, or one of transformers.
-            texts: one to a few sentences each.
+            texts: a list of texts, one to a few sentences each.
             options: as for the class.
+
+        Raises ValueError where the attention cannot be heard as the model makes it, and for what has no heads to show.
         """
         # torch is loaded only where a model is passed
         from civilwar.inspector.of_model import payload_of_model
 
-        return cls(payload_of_model(model, tokenizer, texts), **{"views": ("map", "pattern", "gain"), **options})
+        payload = payload_of_model(model, tokenizer, texts)
+        has = {"pattern": payload.patterns is not None, "gain": bool(np.isfinite(payload.gain.energy).any())}
+        views = [view for view in ("map", "pattern", "gain") if has.get(view, True)]
+        return cls(payload, **{"views": views, **options})
 
     @traitlets.validate(*TRAITS)
     def _within(self, proposal: dict[str, Any]) -> Any:
@@ -87,10 +99,22 @@ class HeadInspector(State, anywidget.AnyWidget):
         return value
 
     def _answer(self, widget: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        """Send the patterns of a layer that a reader opened."""
+        """Say that a kernel is there; send the patterns of a layer that a reader opened."""
+        if content.get("kind") == "hello":
+            self.send({"kind": "hello"})
         if content.get("kind") == "layer" and self._payload.patterns is not None:
             layer = min(max(int(content["layer"]), 0), self._payload.n_layers - 1)
             self.send({"kind": "layer", "layer": layer}, [self._payload.layer(layer)])
+
+    def save_html(self, file: Path | str) -> Path:
+        """Write this inspector, in its present state, as one HTML file that needs no network and no kernel.
+
+        Raises OSError where it cannot be written.
+        """
+        target = Path(file)
+        with atomic_path(target) as temporary:
+            temporary.write_text(static.page(self._payload, self.to_html()), encoding="utf-8")
+        return target
 
     def still(self) -> "Figure":
         """A still picture of the present state."""

@@ -25,6 +25,7 @@ def attention_of_queries(
     keys: Float[Tensor, "kv_head n_tokens d_head"],
     separator: Bool[Tensor, "n_tokens"],
     n_first_keys: int,
+    by_convolution: bool = False,
 ) -> dict[str, Tensor]:
     """What each query's attention comes to, by name: those of `metrics.OF_ATTENTION`, and three more.
 
@@ -33,6 +34,7 @@ def attention_of_queries(
         keys: after RoPE.
         separator: which tokens are separators.
         n_first_keys: how many of the first keys to keep the weights of.
+        by_convolution: make the logits so, as `logits_by_query` says.
 
     Returns [query_head, query] of every name in `metrics.OF_ATTENTION`; ``entropy_rescaled``, normalised entropy with every
     key turned to its layer's mean length; and ``key1``, ``key2``, ...: the weight of the text's first keys.
@@ -46,7 +48,7 @@ def attention_of_queries(
     n_tokens = keys.shape[-2]
     for first in range(0, n_tokens, QUERY_BLOCK):
         last = min(first + QUERY_BLOCK, n_tokens)
-        logits = logits_by_query(queries[:, first:last], keys_of_query_heads[:, :last])
+        logits = logits_by_query(queries[:, first:last], keys_of_query_heads[:, :last], by_convolution)
         blocks.append(measure_block(logits, to_mean_norm[:, :last], first, separator[:last], n_first_keys))
     return {name: torch.cat([block[name] for block in blocks], dim=-1) for name in blocks[0]}
 
@@ -93,14 +95,18 @@ def measure_block(
 
 
 def logits_by_query(
-    queries: Float[Tensor, "query_head query d_head"], keys: Float[Tensor, "query_head key d_head"]
+    queries: Float[Tensor, "query_head query d_head"],
+    keys: Float[Tensor, "query_head key d_head"],
+    by_convolution: bool = False,
 ) -> Float[Tensor, "query_head query key"]:
-    """`metrics.attention_logits`, of keys repeated for the query heads that read them, in memory query by query."""
+    """`metrics.attention_logits`, of keys repeated for the query heads that read them, in memory query by query.
+
+    ``by_convolution``: with a kernel of one pixel and a group for each head it is the same product, and oneDNN makes it: in
+    float32 nearly twice as fast as what `@` calls, on a CPU that is not of that library's maker.
+    """
     n_heads, n_queries, d_head = queries.shape
     scaled = queries / math.sqrt(d_head)
-    if queries.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # a convolution with a kernel of one pixel and a group for each head is the same product, and oneDNN makes it: in
-        # float32 nearly twice as fast as what `@` calls, where the processor is not of that library's maker
+    if by_convolution:
         pixels = scaled.transpose(0, 1).reshape(1, n_queries, 1, n_heads * d_head).permute(0, 3, 1, 2)
         flat = F.conv2d(pixels, keys.reshape(-1, d_head, 1, 1), groups=n_heads)
         return flat[0, :, :, 0].T.unflatten(-1, (n_heads, -1)).transpose(0, 1)

@@ -51,7 +51,8 @@ def _joined(parts: list[_Layer]) -> _Layer:
 class Prober:
     """The snapshot stream: fixed held-out texts, one value per text, head and snapshot."""
 
-    def __init__(self, model: Decoder, config: RunConfig, texts: "ProbeTexts") -> None:
+    def __init__(self, model: Decoder, config: RunConfig, texts: "ProbeTexts", by_convolution: bool = False) -> None:
+        self._by_convolution = by_convolution
         self._model, self._probe, self._texts = model, config.probe, texts
         self._group_size, self._sink_horizon = config.model.group_size, config.sink_horizon
 
@@ -108,7 +109,9 @@ class Prober:
 
         def measure(event: QueriesKeys) -> None:
             rope = self._rope(event.layer)
-            layers.append(_measure_layer(event, rope, separator, self._probe, self._texts.horizons))
+            layers.append(
+                _measure_layer(event, rope, separator, self._probe, self._texts.horizons, self._by_convolution)
+            )
 
         with watch_queries_keys(self._model, measure):
             hidden = self._model.hidden(tokens)
@@ -152,7 +155,12 @@ def _once(measured: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _measure_layer(
-    event: QueriesKeys, rope: nn.Module, separator: Tensor, probe: ProbeConfig, horizons: tuple[int, ...]
+    event: QueriesKeys,
+    rope: nn.Module,
+    separator: Tensor,
+    probe: ProbeConfig,
+    horizons: tuple[int, ...],
+    by_convolution: bool,
 ) -> _Layer:
     """One layer on one text."""
     before_q, before_k = (x[0].transpose(0, 1) for x in (event.queries, event.keys))
@@ -164,7 +172,7 @@ def _measure_layer(
     for at, suffix in enumerate(("", "_rope")):
         kv_heads |= {f"{name}{suffix}": rank[at] for name, rank in ranks.items()}
 
-    of_queries = kernels.attention_of_queries(queries, keys, separator, max(probe.sink_positions))
+    of_queries = kernels.attention_of_queries(queries, keys, separator, max(probe.sink_positions), by_convolution)
     query_heads = {name: measure.of_text(of_queries[name]) for name, measure in metrics.OF_ATTENTION.items()}
     query_heads["entropy_rescaled"] = of_queries["entropy_rescaled"].nanmean(-1)
     query_heads["entropy_report"] = metrics.report_entropy(before_q, before_k, probe.report_tokens)

@@ -6,7 +6,7 @@ have tables of their own throughout.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -31,6 +31,29 @@ def gains(model: Decoder, which: str) -> Tensor:
     return torch.stack([n.weight.detach().float() if isinstance(n, nn.RMSNorm) else absent for n in norms])
 
 
+@torch.no_grad()
+def summary(
+    queries: Float[Tensor, "text pos query_head d_head"],
+    keys: Float[Tensor, "text pos kv_head d_head"],
+    keys_before_norm: Float[Tensor, "text pos kv_head d_head"],
+) -> tuple[Tensor, ...]:
+    """The fields of `_Seen`, of one layer in one forward pass, in float32; means over positions are still to be taken.
+
+    It is compiled together with what makes the keys. Sums over many positions of few numbers are left to the caller: a
+    compiler's would depend on the number of threads.
+    """
+    with torch.autocast(keys.device.type, enabled=False):
+        queries, keys, keys_before_norm = queries.float(), keys.float(), keys_before_norm.float()
+        return (
+            metrics.vector_norm(keys),
+            metrics.direction_sum(keys.transpose(1, 2)),
+            keys.abs().amax((1, 3)),
+            metrics.coordinate_participation_ratio(keys),
+            metrics.energy(keys_before_norm).mean(1),
+            metrics.vector_norm(queries),
+        )
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What a forward pass showed of a layer, or of all: nothing as large as the keys is kept until the step's end."""
@@ -45,17 +68,11 @@ class _Seen:
     query_norm: Float[Tensor, "*layer text query_head"]
 
     @classmethod
-    def of(cls, event: QueriesKeys) -> "_Seen":
-        """Of one layer in one forward pass."""
-        keys = event.keys
-        return cls(
-            norm=metrics.vector_norm(keys),
-            directions=metrics.direction_sum(keys.transpose(1, 2)),
-            max_abs=keys.abs().amax((1, 3)),
-            coordinate_participation_ratio=metrics.coordinate_participation_ratio(keys).mean(1),
-            energy=metrics.energy(event.keys_before_norm).mean(1),
-            query_norm=metrics.vector_norm(event.queries).mean(1),
-        )
+    @torch.no_grad()
+    def of(cls, summarised: Sequence[Tensor]) -> "_Seen":
+        """Of what `summary` made of one layer in one forward pass."""
+        norm, directions, max_abs, ratio, energy, query_norm = summarised
+        return cls(norm, directions, max_abs, ratio.mean(1), energy, query_norm.mean(1))
 
     @classmethod
     def joined(cls, passes: list[list["_Seen"]]) -> "_Seen":
@@ -120,8 +137,21 @@ class StepTracker:
     def watching(self, tokens: Tensor) -> Iterator[None]:
         """Measure the queries and keys of the forward pass on ``tokens``, some texts of the batch, that happens inside."""
         layers: list[_Seen] = []
-        with watch_queries_keys(self._model, lambda event: layers.append(_Seen.of(event))):
+
+        def keep(event: QueriesKeys) -> None:
+            layers.append(_Seen.of(summary(event.queries, event.keys, event.keys_before_norm)))
+
+        with watch_queries_keys(self._model, keep):
             yield
+        self._keep(tokens, layers)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """`Decoder.hidden` of some texts of the batch, measured on the way: as inside `watching`, without hooks."""
+        hidden, layers = self._model.summarised(tokens, summary)
+        self._keep(tokens, [_Seen.of(layer) for layer in layers])
+        return hidden
+
+    def _keep(self, tokens: Tensor, layers: list[_Seen]) -> None:
         self._passes.append(layers)
         self._separator.append(self._separator_ids[tokens])
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from civilwar.model.decoder import Decoder
+from civilwar.model.muon import Muon
 from civilwar.recipe.config import TrainConfig
 
 
@@ -33,20 +34,22 @@ def make_optimizers(model: Decoder, train: TrainConfig) -> list[torch.optim.Opti
         {"params": groups["gains"], "weight_decay": train.gain_weight_decay},
     ]
     adamw = torch.optim.AdamW(
-        [group for group in decayed if group["params"]], lr=train.adamw_lr, betas=train.adamw_betas
+        [group for group in decayed if group["params"]], lr=train.adamw_lr, betas=train.adamw_betas, fused=True
     )
     return [adamw, _matrix_optimizer(groups["matrices"], train)]
 
 
 def _matrix_optimizer(matrices: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
     if train.matrix_optimizer == "adamw":
-        return torch.optim.AdamW(matrices, lr=train.matrix_adamw_lr, betas=train.adamw_betas, weight_decay=0.0)
-    return torch.optim.Muon(
+        return torch.optim.AdamW(
+            matrices, lr=train.matrix_adamw_lr, betas=train.adamw_betas, weight_decay=0.0, fused=True
+        )
+    return Muon(
         matrices,
         lr=train.muon_lr,
         momentum=train.muon_momentum,
         nesterov=True,
         weight_decay=0.0,
-        # step scaled by max(1, rows / columns)^0.5, Jordan's original
+        # step scaled by max(1, rows / columns)^0.5, Jordan's original; `Muon` knows no other
         adjust_lr_fn="original",
     )

@@ -25,6 +25,8 @@ class Measure:
     if the layer's gain were dealt to the RoPE pairs anew. ``isotropic``: random directions under the layer's gain."""
     says: str
     """One sentence for a reader who has never met it."""
+    watched: bool = False
+    """Whether only the inspector of a run that was watched offers it."""
 
 
 _RECORDS = (
@@ -153,6 +155,56 @@ _RECORDS = (
         table="probe_kv_heads",
         null="isotropic",
         says="In how many directions the cloud of keys extends, by the entropy of its singular values.",
+    ),
+    Measure(
+        key="max_logit",
+        label="largest logit",
+        unit="",
+        owner="query_head",
+        table="step_attention",
+        null="untrained",
+        says="The largest scaled product of any query and key of the training batch, which QK-clip bounds.",
+        watched=True,
+    ),
+    Measure(
+        key="first_mass",
+        label="on the first token, in training",
+        unit="",
+        owner="query_head",
+        table="step_attention",
+        null="untrained",
+        says="Mean weight of the training batch's queries on the first token of their text.",
+        watched=True,
+    ),
+    Measure(
+        key="log_sum_exp_mean",
+        label="level of the logits",
+        unit="nats",
+        owner="query_head",
+        table="step_attention",
+        null="untrained",
+        says="Mean logarithm of the softmax's denominator on the training batch.",
+        watched=True,
+    ),
+    Measure(
+        key="participation_ratio_rope",
+        label="participation ratio after RoPE",
+        unit="of d_head",
+        owner="kv_head",
+        table="probe_kv_heads",
+        null="untrained",
+        says="In how many directions the cloud of keys extends as attention uses them, by the variance along them.",
+        watched=True,
+    ),
+    Measure(
+        key="effective_rank_rope",
+        label="effective rank after RoPE",
+        unit="of d_head",
+        owner="kv_head",
+        table="probe_kv_heads",
+        null="untrained",
+        says="In how many directions the cloud of keys extends as attention uses them, by its singular values' entropy.",
+        watched=True,
     ),
 )
 

@@ -5,15 +5,18 @@ Wrong parameters are refused in one sentence before anything is trained.
 
 import re
 from inspect import signature
+from pathlib import Path
 
 from IPython import get_ipython
 
 from civilwar.corpus.identity import check_same_text, checksum_here
 from civilwar.errors import RunError
+from civilwar.pages.lacking import say_what_is_lacking
 from civilwar.pages.parameters import unknown_parameters
 from civilwar.plots.style import use_style
 from civilwar.recipe.config import DEFAULT_CORPUS, ConfigError, make_config
-from civilwar.runs.reader import NAMED, Run, check_name, check_same_config, find_run
+from civilwar.runs.manifest import MANIFEST
+from civilwar.runs.reader import NAMED, Run, check_name, check_same_config, find_run, is_name
 
 AUTO = "auto"
 #: ``cuda:1`` is the second of several.
@@ -31,7 +34,8 @@ def open_phase(
     """The run a notebook is about: opened if it exists and is complete, trained (or its training finished) if not.
 
     Args:
-        run: the run's name; ``auto`` names it after preset, variant and seed.
+        run: the run's name, or the path of its folder; ``auto`` names it after preset, variant and seed. A run that was
+            only watched (`civilwar.watching`) is opened as far as it has come, whatever the other parameters say.
         preset: ``smoke``, ``laptop`` or ``paper``.
         variant: ``baseline`` or one of the controls.
         seed: of initialisation and data order.
@@ -47,14 +51,18 @@ def open_phase(
     # checked here too, since a run that exists needs no device and would let a slip pass
     if not isinstance(device, str) or not DEVICES.fullmatch(device):
         raise ConfigError(f"device = {device!r}: expected one of auto, cuda, cuda:NUMBER, mps, cpu.")
-    name = config.default_name if run == AUTO else _checked_name(run)
-    path = find_run(name)
+    path = _folder(run)
+    name = config.default_name if run == AUTO else path.name if path is not None else _checked_name(run)
+    path = path or find_run(name)
     if path is not None:
         found = Run(path)
+        if found.watched:
+            say_what_is_lacking()
+            return found
         check_same_config(found.config, config, path)
         if found.complete:
-            if corpus.startswith("path:"):
-                # a file may have been edited since; packages and data sets are known by what was recorded
+            if corpus.startswith(("path:", "hub:")):
+                # a file may have been edited since, a data set streamed anew; packages are known by what was recorded
                 check_same_text(config.corpus, found.text_checksum, checksum_here(config.corpus), path)
             return found
     # torch is loaded only where there is something to train
@@ -69,6 +77,12 @@ def _refuse_unknown_parameters() -> None:
     for name, value in unknown_parameters(cells).items():
         known = ", ".join(signature(open_phase).parameters)
         raise ConfigError(f"{name} = {value}: expected a parameter that the notebook has, which are {known}.")
+
+
+def _folder(run: str) -> Path | None:
+    """The folder of a run that was given by its path; None for anything else."""
+    given = isinstance(run, str) and run != AUTO and not is_name(run)
+    return Path(run) if given and (Path(run) / MANIFEST).is_file() else None
 
 
 def _checked_name(run: str) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import HTML, display
 from myst_nb import glue as myst_glue
 
+from civilwar.errors import RunLacks
 from civilwar.evidence import scales
 from civilwar.evidence.claims import Finding, Verdict, decide, ledger, wanted
 from civilwar.evidence.exhibits import Exhibit, exhibit, exhibits
@@ -150,7 +151,12 @@ def _digits(value: float) -> str:
 
 
 def show_over_seeds(sweep: Sweep, run: Run, page: str) -> None:
-    """Display the criteria of every claim whose figure stands on ``page``, over the sweep's seeds and in ``run``."""
+    """Display the criteria of every claim whose figure stands on ``page``, over the sweep's seeds and in ``run``.
+
+    Raises RunLacks for a watched run: the claims are about the report's model, and so is the sweep.
+    """
+    if run.watched:
+        raise RunLacks(f"the sweep's seeds are of the report's model, and {run.name} is of another one.")
     quoted = "".join(
         f"<li>{rule.id}: {html.escape(rule.statement)} <small>Rests on: {html.escape(rule.reported)}</small></li>"
         for rule in RULES

@@ -18,6 +18,15 @@ Sentence = str | tuple[str, ...]
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#$|~&^@:!]|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
 
 
+#: Whether a name without a number is one that the run lacks: see `leave_out_what_is_lacking`.
+_LACKING: list[bool] = []
+
+
+def leave_out_what_is_lacking() -> None:
+    """From now on, a sentence whose name has no number is not said: the cell that would have glued it was left out."""
+    _LACKING.append(True)
+
+
 def prose(*sentences: Sentence, **numbers: float | int | str | None) -> None:
     r"""Show one or several paragraphs of Markdown with their numbers in place.
 
@@ -53,6 +62,8 @@ def _filled(template: str, known: dict[str, float | int | str | None]) -> str | 
         if name is None:
             continue
         if name not in known:
+            if _LACKING:
+                return None
             raise ValueError(f"prose names {{{name}}}, which has no number: glue it in a cell above, or pass {name}=.")
         value = known[name]
         if value is None or (isinstance(value, float) and math.isnan(value)):

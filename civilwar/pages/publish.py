@@ -5,7 +5,6 @@ run gives the same files and a difference in git means a difference in content.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,19 +18,24 @@ import papermill
 from civilwar import paths
 from civilwar.analysis import divergence
 from civilwar.files import atomic_path
+from civilwar.pages.made import MADE_OF, fingerprint
 from civilwar.plots import divergence as draw_divergence
 from civilwar.plots import style
 from civilwar.recipe import plan
 from civilwar.recipe.config import make_config
 from civilwar.runs.reader import Run, open_run
 
+#: What jupyter_client says of a kernel at every start is for kernels that a network reaches; ours listens on this machine only.
+QUIET_KERNEL = ["--log-level=ERROR"]
+#: Lines of a failed build that are shown.
+LAST_LINES = 40
 #: How a notebook says that an output is a live widget.
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def phase_notebooks() -> list[Path]:
     """Source notebooks in reading order."""
-    return sorted((paths.repository() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return sorted((paths.sources() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> None:
@@ -40,7 +44,12 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     Raises papermill.PapermillExecutionError where a cell fails; what stood at ``target`` then stays.
     """
     executed = papermill.execute_notebook(
-        str(source), None, parameters=dict(parameters or {}), progress_bar=False, cwd=str(paths.repository())
+        str(source),
+        None,
+        parameters=dict(parameters or {}),
+        progress_bar=False,
+        cwd=str(paths.repository()),
+        extra_arguments=QUIET_KERNEL,
     )
     with atomic_path(target) as temporary:
         nbformat.write(without_kernel(without_timestamps(executed)), temporary)
@@ -69,13 +78,14 @@ def without_kernel(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def build_book(source: Path) -> Path:
+def build_book(source: Path, quiet: bool = False) -> Path:
     """``jupyter-book build`` from scratch, warnings as errors. Returns the folder of the HTML pages.
 
-    The pages take the place of earlier ones when all are there. Raises subprocess.CalledProcessError where the build fails;
-    its output has been shown by then.
+    The pages take the place of earlier ones when all are there; beside them stands what they were made of.
+    Raises subprocess.CalledProcessError where the build fails; its output, or with ``quiet`` the end of it, has been shown by
+    then.
     """
-    build = source.parent / "_build"
+    build, made_of = source.parent / "_build", fingerprint(source)
     program = Path(sys.executable).with_name("jupyter-book")
     with atomic_path(build) as temporary:
         # from scratch: incremental builds do not notice changed static files
@@ -88,12 +98,24 @@ def build_book(source: Path) -> Path:
             "--warningiserror",
             "--keep-going",
         ]
-        subprocess.run(command, check=True)
+        _run(command, quiet)
         # it adds a folder of that name
         for part in (temporary / "_build").iterdir():
             part.rename(temporary / part.name)
         (temporary / "_build").rmdir()
+        (temporary / MADE_OF).write_text(made_of, encoding="ascii")
     return build / "html"
+
+
+def _run(command: list[str], quiet: bool) -> None:
+    if not quiet:
+        subprocess.run(command, check=True)
+        return
+    try:
+        subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except subprocess.CalledProcessError as error:
+        print("\n".join(error.stdout.splitlines()[-LAST_LINES:]), file=sys.stderr)
+        raise
 
 
 def publish_recorded() -> Path:
@@ -106,27 +128,6 @@ def publish_recorded() -> Path:
         execute(notebook, root / "book" / "phases" / notebook.name)
     write_cover(open_run(make_config(plan.SHOWN).default_name), root / "book" / "_static" / "cover.png")
     return build_book(root / "book")
-
-
-def reproduce(preset: str = "laptop", seed: int = 0, device: str = "auto") -> Path:
-    """Train live, execute the notebooks on that run, build its book; everything under ``build/``."""
-    # torch is loaded only where there is something to train
-    from civilwar.training.loop import train
-
-    root = paths.repository()
-    build = root / "build"
-    os.environ["CIVILWAR_RUNS"] = str(build / "runs")
-    os.environ["CIVILWAR_CACHE"] = str(build / "cache")
-    train(make_config(preset, seed=seed), device=device)
-    site = build / "site"
-    shutil.rmtree(site, ignore_errors=True)
-    site.mkdir(parents=True)
-    shutil.copytree(root / "book", site / "book", ignore=shutil.ignore_patterns("phases", "_build"))
-    shutil.copy2(root / "_config.yml", site)
-    for notebook in phase_notebooks():
-        print(f"executing {notebook.name}", flush=True)
-        execute(notebook, site / "book" / "phases" / notebook.name, {"preset": preset, "seed": seed})
-    return build_book(site / "book")
 
 
 def write_cover(run: Run, target: Path) -> None:

@@ -20,7 +20,8 @@ def head_norms(
             linewidth=0,
             label="shared-gain bounds",
         )
-    ax.plot(decay_only.index, decay_only, color=style.NULL, linestyle="--", linewidth=1.2, label="decay only")
+    if decay_only.notna().any():
+        ax.plot(decay_only.index, decay_only, color=style.NULL, linestyle="--", linewidth=1.2, label="decay only")
     for kv_head, head in norms.groupby("kv_head"):
         ax.plot(
             head["step"],
@@ -42,9 +43,10 @@ def dip(layer_means: pd.DataFrame, decay_only: pd.Series, dips: pd.DataFrame, ax
         ax.plot(table["step"], table["norm"], color=colors[int(layer)], linewidth=1.3)
     ax.scatter(dips["dip_step"], dips["dip_norm"], color=[colors[int(i)] for i in dips["layer"]], s=26, zorder=3)
     ax.plot(decay_only.index, decay_only, color=style.NULL, linestyle="--")
-    # a falling line leaves room above it to the right
-    half = len(decay_only) // 2
-    style.label_line(ax, decay_only.index[half], decay_only.iloc[half], "decay only")
+    if decay_only.notna().any():
+        # a falling line leaves room above it to the right
+        half = len(decay_only) // 2
+        style.label_line(ax, decay_only.index[half], decay_only.iloc[half], "decay only")
     ax.set(xlabel="step (updates)", ylabel="key norm (layer mean)")
     style.layer_key(ax, len(colors))
     return ax

@@ -235,7 +235,7 @@ class RunConfig:
             _require(_is_text(getattr(self, name)), name, getattr(self, name), "a name")
         _require(_is_int(self.seed, 0), "seed", self.seed, f"an integer from 0 to {LARGEST_INT}")
         named = _is_text(self.corpus) and not self.corpus.isspace()
-        _require(named, "corpus", self.corpus, "docstrings, path:FOLDER_OR_FILE or hub:NAME, in UTF-8")
+        _require(named, "corpus", self.corpus, "docstrings, source, prose, path:FOLDER_OR_FILE or hub:NAME, in UTF-8")
         for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("probe", ProbeConfig)):
             _require(isinstance(getattr(self, name), kind), name, getattr(self, name), f"a {kind.__name__}")
         _require(_is_int(self.schema_version, 0), "schema_version", self.schema_version, "an integer of at least 0")
@@ -267,19 +267,37 @@ class RunConfig:
     def default_name(self) -> str:
         """The folder's name when none is given."""
         name = f"{self.preset}-{self.variant}-seed{self.seed}"
+        if self.goes_on:
+            name += f"-{self.train.steps}steps"
         if self.corpus == DEFAULT_CORPUS:
             return name
+        if self.corpus in NAMED_CORPORA:
+            return f"{name}-{self.corpus}"
         return f"{name}-{hashlib.sha256(self.corpus.encode()).hexdigest()[:6]}"
 
     def snapshot_steps(self) -> list[int]:
         """Steps at which the probe is measured.
 
         0, 1, 2, 4, then every 8 to 160 and every 32 after (log-spaced first, as in Pythia), and the report's four
-        moments: start, a quarter, half and the end of the run.
+        moments: start, a quarter, half and the end of the run. A run that goes on after its preset's end has the preset's
+        four as well, so that it begins as the shorter one, and every 128 from there.
         """
         last = self.train.steps
         regular = {0, 1, 2, 4, *range(8, 161, 8), *range(160, last + 1, 32)}
+        if self.goes_on:
+            end = PRESETS[self.preset][1].steps
+            regular = {step for step in regular if step <= end or step % 128 == 0} | {end // 4, end // 2, end}
         return sorted(step for step in regular | set(self.moments().values()) if step <= last)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run is its preset's, made longer: it begins as that one, row by row, and goes on after its end."""
+        return self.preset in PRESETS and self.train.steps > PRESETS[self.preset][1].steps
+
+    @property
+    def passes(self) -> int:
+        """How many times the training text may be read: twice where it is known to be short, or the run is a longer one."""
+        return 2 if self.goes_on or self.corpus == "prose" else 1
 
     def moments(self) -> dict[str, int]:
         """The report's four moments and the steps they fall on."""
@@ -317,6 +335,8 @@ class RunConfig:
 
 
 DEFAULT_CORPUS = "docstrings"
+#: Texts that packages bring, besides: Python source, and the King James Bible.
+NAMED_CORPORA = ("source", "prose")
 
 PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
     # seconds: for tests
@@ -365,9 +385,13 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
 
 
 def make_config(
-    preset: str = "laptop", variant: str = "baseline", seed: int = 0, corpus: str = DEFAULT_CORPUS
+    preset: str = "laptop",
+    variant: str = "baseline",
+    seed: int = 0,
+    corpus: str = DEFAULT_CORPUS,
+    steps: int | None = None,
 ) -> RunConfig:
-    """The configuration of a preset with a variant's fields changed.
+    """The configuration of a preset with a variant's fields changed, and another number of steps where one is given.
 
     ``path:`` followed by a relative path means the one from here, so it is written out in the configuration: in another
     folder it would be another text.
@@ -381,6 +405,8 @@ def make_config(
     model_fields = {f.name for f in dataclasses.fields(ModelConfig)}
     model = dataclasses.replace(model, **{k: v for k, v in changes.items() if k in model_fields})
     train = dataclasses.replace(train, **{k: v for k, v in changes.items() if k not in model_fields})
+    if steps is not None:
+        train = dataclasses.replace(train, steps=steps)
     return RunConfig(
         preset=preset, variant=variant, seed=seed, corpus=_located(corpus), model=model, train=train, probe=probe
     )

@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 
-from civilwar.recipe.config import ModelConfig
+from civilwar.errors import RunLacks
+from civilwar.recipe.config import ModelConfig, RunConfig
+from civilwar.recipe.watched import AnyConfig
 
 
 def standard_frequencies(model: ModelConfig) -> np.ndarray:
@@ -43,3 +45,40 @@ def dimension_ranks(model: ModelConfig, seed: int) -> np.ndarray:
 def wavelengths(model: ModelConfig) -> np.ndarray:
     """Tokens per full turn by frequency rank. Shape [d_head / 2], ascending from 2 pi."""
     return 2 * math.pi / standard_frequencies(model)
+
+
+def ranks_of(config: AnyConfig) -> np.ndarray:
+    """`dimension_ranks` of a run's model. Raises RunLacks where nothing says by which frequencies a watched model turns."""
+    if isinstance(config, RunConfig):
+        return dimension_ranks(config.model, config.seed)
+    # dimensions that are turned alike share a rank; those that are not turned have the last
+    return np.stack([np.unique(-layer, return_inverse=True)[1] for layer in _told(config)])
+
+
+def wavelengths_of(config: AnyConfig) -> np.ndarray:
+    """`wavelengths` of a run's model, infinite for what is not turned. Raises RunLacks as `ranks_of` does."""
+    if isinstance(config, RunConfig):
+        return wavelengths(config.model)
+    frequencies = np.unique(-_told(config)[0])
+    with np.errstate(divide="ignore"):
+        return 2 * math.pi / np.abs(frequencies)
+
+
+def pair_order(config: AnyConfig) -> np.ndarray:
+    """The dimensions of a key in an order in which the two of each RoPE pair stand beside each other. Shape [d_head].
+
+    Raises RunLacks as `ranks_of` does.
+    """
+    if isinstance(config, RunConfig):
+        return np.arange(config.model.d_head)
+    return np.argsort(ranks_of(config)[0], kind="stable")
+
+
+def _told(config: AnyConfig) -> np.ndarray:
+    """Radians a token of each dimension, [layer, d_head]."""
+    frequencies = config.model.frequencies
+    if frequencies is None:
+        raise RunLacks(
+            "nothing says by which frequencies this model turns its keys, so what rests on them is left out."
+        )
+    return np.array(frequencies, dtype=float)

@@ -94,7 +94,7 @@ def open_variants(run: Run) -> Sweep:
     is missing. Raises RunMismatch where a run of a variant's name has another
     configuration.
     """
-    config = run.config
+    config = run.recipe
     runs: dict[str, dict[int, Run]] = {config.variant: {config.seed: run}}
     for variant in VARIANTS:
         wanted = make_config(config.preset, variant, config.seed, config.corpus)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 
 #: Of numbers as NumPy calls them; ``str`` is text.
 DType = Literal["int32", "int64", "float32", "float64", "uint8", "str"]
@@ -17,7 +17,7 @@ When = Literal["step", "snapshot", "end"]
 Bound = float | str
 
 #: What an end of a range is in a run of some configuration.
-BOUNDS: dict[str, Callable[[RunConfig], float]] = {
+BOUNDS: dict[str, Callable[[AnyConfig], float]] = {
     "d_head": lambda config: config.model.d_head,
     "d_head - 1": lambda config: config.model.d_head - 1,
     "context": lambda config: config.model.context,
@@ -34,7 +34,7 @@ BOUNDS: dict[str, Callable[[RunConfig], float]] = {
 }
 
 
-def bound(end: Bound, config: RunConfig) -> float:
+def bound(end: Bound, config: AnyConfig) -> float:
     """The number at one end of a range, in a run of ``config``. Raises KeyError for a name that is not in `BOUNDS`."""
     return BOUNDS[end](config) if isinstance(end, str) else end
 
@@ -71,7 +71,7 @@ class Thinning:
     _: KW_ONLY
     left_out: str
     """What is missing, in the words of the recording's manifest."""
-    kept: Callable[[RunConfig], set[int]]
+    kept: Callable[[AnyConfig], set[int]]
     """Steps that stay. Where there are none, the whole file is left out."""
     always: tuple[str, ...] = ()
     """Columns that stay at every step. Then no row goes: the other columns are undefined between the steps kept."""
@@ -96,6 +96,8 @@ class Table:
     """What a slim recording keeps; None keeps all."""
     light: Thinning | None = None
     """What a light recording keeps; None keeps all."""
+    watched: bool = False
+    """Whether only runs have it that were watched (`civilwar.watching`), and of these not all."""
 
     @property
     def all_columns(self) -> dict[str, Column]:
@@ -134,17 +136,17 @@ class Group:
 # ---------------------------------------------------------------- which steps a smaller recording keeps
 
 
-def often_kept(config: RunConfig) -> set[int]:
+def often_kept(config: AnyConfig) -> set[int]:
     """Snapshots and multiples of 8."""
     return {*config.snapshot_steps(), *range(0, config.train.steps + 1, 8)}
 
 
-def seldom_kept(config: RunConfig) -> set[int]:
+def seldom_kept(config: AnyConfig) -> set[int]:
     """The report's four moments and multiples of 32."""
     return moments_kept(config) | set(range(0, config.train.steps + 1, 32))
 
 
-def moments_kept(config: RunConfig) -> set[int]:
+def moments_kept(config: AnyConfig) -> set[int]:
     """The report's four moments: start, a quarter, half and the end of the run."""
     return set(config.moments().values())
 

@@ -16,7 +16,7 @@ from civilwar.runs.trust import Entries, checked_entries
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
 #: What is kept of each sitting beside its first step, and of the first also at the top of the manifest.
-PROVENANCE = ("started", "commit", "dirty", "versions", "device")
+PROVENANCE = ("started", "commit", "dirty", "versions", "device", "ways")
 
 
 def read_manifest(run: Path) -> Entries:
@@ -40,11 +40,16 @@ def read_manifest(run: Path) -> Entries:
         raise RunDamaged(f"{file} is nested too deeply to be a manifest. Restore it from a copy.") from error
 
 
-def write_manifest(run: Path, entries: Mapping[str, Any]) -> None:
-    """Write a run folder's manifest, atomically."""
+def signed(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries with their own checksum, as a manifest has them."""
     # as they will be read: JSON knows neither tuples nor numbers as keys
     plain = json.loads(json.dumps(entries, allow_nan=False))
-    write_json(run / MANIFEST, plain | {_OWN: content_sha256(plain)})
+    return plain | {_OWN: content_sha256(plain)}
+
+
+def write_manifest(run: Path, entries: Mapping[str, Any]) -> None:
+    """Write a run folder's manifest, atomically."""
+    write_json(run / MANIFEST, signed(entries))
 
 
 def sittings(entries: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from civilwar.errors import RunDamaged
 from civilwar.files import atomic_path, read_json, remove, sha256, write_json
-from civilwar.runs.records import REMEDY, Records
+from civilwar.runs.records import REMEDY, Records, read_table
 from civilwar.runs.trust import plain_file
 
 PARTS = "parts"
@@ -63,16 +64,47 @@ def discard_parts_after(run: Path, step: int) -> None:
             remove(hidden)
 
 
-def read_parts(run: Path) -> Records:
-    """What an unfinished run has recorded so far. Raises RunDamaged where a part, or a step, is missing or altered."""
+def cut_parts_after(run: Path, step: int) -> None:
+    """Forget every row after ``step``; a part that began before it is written anew with the rows that stay."""
+    for folder in _folders(run):
+        if int(folder.name) > step:
+            stays = up_to(Records.read(folder), step)
+            if any(len(table) for table in stays.tables.values()):
+                write_part(run, step, stays)
+    discard_parts_after(run, step)
+
+
+def read_parts(run: Path, every_step: bool = True) -> Records:
+    """What an unfinished run has recorded so far. Raises RunDamaged where a part, or a step, is missing or altered.
+
+    ``every_step``: whether steps 0 to the last have to be there, as in every run of this package's own training.
+    """
     folders = _folders(run)
     for folder in folders:
         _check_files(folder)
     records = Records.concatenate([Records.read(folder) for folder in folders])
     if "train" in records.tables:
         steps = records.tables["train"]["step"].to_numpy()
-        check_steps(steps, int(steps.max(initial=-1)), run / PARTS)
+        if every_step:
+            check_steps(steps, int(steps.max(initial=-1)), run / PARTS)
+        else:
+            check_rising(steps, run / PARTS)
     return records
+
+
+def newest_rows(run: Path, table: str) -> pd.DataFrame | None:
+    """Rows of a table in the newest part that has it, checked; None where no part has. Reads no other file.
+
+    Raises RunDamaged where that file is not as it was written.
+    """
+    relative = f"tables/{table}.parquet"
+    for folder in reversed(_folders(run)):
+        if (folder / relative).exists():
+            file = plain_file(folder, relative)
+            if read_json(folder / PART_SUMS).get(relative) != sha256(file):
+                raise RunDamaged(f"{file} was cut short or altered: see {PART_SUMS} there. {REMEDY}")
+            return read_table(file)
+    return None
 
 
 def check_steps(steps: np.ndarray, last: int, where: Path) -> None:
@@ -88,6 +120,13 @@ def check_steps(steps: np.ndarray, last: int, where: Path) -> None:
         raise RunDamaged(f"{where}: step {bad} {fault}: a part was removed, copied or exchanged. {REMEDY}")
     if not np.array_equal(steps, np.arange(last + 1)):
         raise RunDamaged(f"{where}: its steps are not 0 to {last} in order. {REMEDY}")
+
+
+def check_rising(steps: np.ndarray, where: Path) -> None:
+    """Raise RunDamaged unless ``steps`` are whole numbers from 0 on, each larger than the one before."""
+    whole = np.issubdtype(steps.dtype, np.integer)
+    if not whole or (len(steps) and steps[0] < 0) or not (np.diff(steps) > 0).all():
+        raise RunDamaged(f"{where}: its steps do not rise, so a part was copied or exchanged. {REMEDY}")
 
 
 def _first_gap(found: np.ndarray, last: int) -> list[int]:
@@ -110,7 +149,9 @@ def up_to(records: Records, step: int) -> Records:
 def _folders(run: Path) -> list[Path]:
     """Folders of parts, in order; hidden ones are what a kill left."""
     folder = run / PARTS
-    found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if folder.is_dir() else []
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
+    # by number: after 999999 names grow
+    found = sorted(entries, key=lambda entry: (len(entry.name), entry.name))
     for entry in found:
         if not re.fullmatch(r"[0-9]{6,}", entry.name):
             raise RunDamaged(f"{entry} is no part of a run. Move it away, and the same command goes on.")

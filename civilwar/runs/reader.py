@@ -6,25 +6,30 @@ run throws away at most a part that it is about to compute again. At the end the
 ``arrays/``, and the manifest lists the checksum of every file.
 """
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from civilwar import paths
-from civilwar.errors import RunDamaged, RunError, RunMismatch, RunNotFound
+from civilwar.errors import RunDamaged, RunError, RunLacks, RunMismatch, RunNotFound
 from civilwar.files import read_json, sha256
 from civilwar.recipe.config import ConfigError, RunConfig
-from civilwar.runs import conform
+from civilwar.recipe.watched import AnyConfig, WatchedConfig, read_config
+from civilwar.runs import conform, exports
 from civilwar.runs.manifest import MANIFEST, read_manifest, sittings
 from civilwar.runs.parts import PARTS, read_parts
 from civilwar.runs.records import REMEDY, Records, read_arrays, read_table
 from civilwar.runs.schema import ARRAYS, PROBE, TABLES, WEIGHTS
 from civilwar.runs.trust import plain_file
+
+if TYPE_CHECKING:
+    import xarray
 
 #: How often a reader looks again where parts changed under its eyes.
 ATTEMPTS = 5
@@ -47,7 +52,7 @@ class Run:
             raise RunNotFound(f"{path} is no run: it has no {MANIFEST}.")
         self.manifest = read_manifest(path)
         try:
-            self.config = RunConfig.from_dict(self.manifest["config"])
+            self._config = read_config(self.manifest["config"])
         except (KeyError, ConfigError) as error:
             raise RunDamaged(
                 f"{path / MANIFEST} was written by another version of civilwar ({error}). Read it with that version "
@@ -59,7 +64,41 @@ class Run:
         self._parts: Records | None = None
 
     def __repr__(self) -> str:
-        return f"Run({self.name!r}, {self.manifest.get('status')}, config {self.config.hash})"
+        return f"Run({self.name!r}, {self.manifest.get('status')}, config {self._config.hash})"
+
+    @property
+    def config(self) -> AnyConfig:
+        """What was trained and recorded; of a run that was only watched, what is known of it, up to its last step."""
+        if not isinstance(self._config, WatchedConfig):
+            return self._config
+        if "config" not in self._cache:
+            self._cache["config"] = self._config.at(self.last_step, tuple(self.snapshots))
+        known: AnyConfig = self._cache["config"]
+        return known
+
+    @property
+    def recipe(self) -> RunConfig:
+        """The configuration of a run that this package trained. Raises RunLacks where training was only watched."""
+        if isinstance(self._config, WatchedConfig):
+            raise RunLacks(f"{self.path} was watched and not trained here: ask for what needs no recipe of ours.")
+        return self._config
+
+    @property
+    def stored_config(self) -> AnyConfig:
+        """The configuration as the manifest has it, of a run of which nothing need be recorded yet."""
+        return self._config
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody else's training was watched, of which only what was heard is known."""
+        return isinstance(self._config, WatchedConfig)
+
+    def refresh(self) -> "Run":
+        """Forget what was read, so that a run in progress shows what it has recorded since. Returns the run itself."""
+        self.manifest = read_manifest(self.path)
+        self._cache, self._parts = {}, None
+        self.__dict__.pop("probe", None)
+        return self
 
     @property
     def name(self) -> str:
@@ -84,14 +123,41 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """The last step that was recorded."""
+        """The last step that was recorded; of a watched run that still goes on, the last at which everything was.
+
+        Raises RunError where nothing was recorded yet.
+        """
+        if self.watched and self.snapshots:
+            return self.snapshots[-1]
+        return self.last_recorded
+
+    @property
+    def last_recorded(self) -> int:
+        """The last step of which there is a loss."""
         return int(self.table("train")["step"].max())
 
     @property
     def snapshots(self) -> list[int]:
         """Steps at which the probe was measured so far."""
-        last = self.last_step
-        return [step for step in self.config.snapshot_steps() if step <= last]
+        if isinstance(self._config, WatchedConfig):
+            return [int(step) for step in sorted(self.table("probe_kv_heads")["step"].unique())] if self._probed else []
+        last = self.last_recorded
+        return [step for step in self._config.snapshot_steps() if step <= last]
+
+    @property
+    def first_snapshot(self) -> int:
+        """The first step at which the probe was measured. Raises RunLacks where it never was."""
+        snapshots = self.snapshots
+        if not snapshots:
+            raise RunLacks(f"{self.name} was watched without probe texts, so what rests on them is left out.")
+        return snapshots[0]
+
+    @property
+    def _probed(self) -> bool:
+        try:
+            return len(self.table("probe_kv_heads")) > 0
+        except RunLacks:
+            return False
 
     def table(self, name: str) -> pd.DataFrame:
         """A tidy table by name (see ``TABLES``). A run that is not complete gives the rows recorded so far.
@@ -119,6 +185,22 @@ class Run:
         self._verify(PROBE)
         return read_json(self.path / PROBE)
 
+    def to_xarray(self) -> "xarray.Dataset":
+        """Every table and array as one dataset of named axes (`civilwar.runs.exports.to_xarray`)."""
+        return exports.to_xarray(self)
+
+    def to_tensorboard(self, folder: Path | str) -> Path:
+        """The loss, quantiles over heads, and alarms as TensorBoard's event files under ``folder``."""
+        return exports.to_tensorboard(self, folder)
+
+    def to_wandb(self, **options: Any) -> Any:
+        """The same to Weights & Biases; ``options`` go to ``wandb.init``. Raises ModuleNotFoundError without wandb."""
+        return exports.to_tracker(self, importlib.import_module("wandb"), **options)
+
+    def to_trackio(self, project: str = "civilwar", **options: Any) -> Any:
+        """The same to trackio; ``options`` go to ``trackio.init``. Raises ModuleNotFoundError without trackio."""
+        return exports.to_tracker(self, importlib.import_module("trackio"), project=project, **options)
+
     def weights_file(self) -> Path:
         """The trained weights, a safetensors file, checked. Raises RunError where the run has none, or RunDamaged."""
         if not self.complete or WEIGHTS not in self.manifest["files"]:
@@ -143,18 +225,30 @@ class Run:
                 self._cache[relative] = read(self.path / relative)
             else:
                 left_out = self.manifest.get("left_out", {}).get(Path(relative).stem)
+                if not left_out and (self.watched or getattr(TABLES.get(Path(relative).stem), "watched", False)):
+                    raise self._lacking(relative)
                 why = f"it was recorded without ({left_out})" if left_out else "it was trained by an earlier version"
                 raise RunError(f"run {self.name} has no {relative}: {why}. Train it again to have it.")
         if self._cache[relative] is None:
+            if self.watched and self._parts is not None and self._parts.tables:
+                raise self._lacking(relative)
             raise RunError(f"run {self.name} has no {relative} yet: it stopped before its first checkpoint. Resume it.")
         return self._cache[relative]
+
+    def _lacking(self, relative: str) -> RunLacks:
+        what = Path(relative).stem.replace("_", " ")
+        if not self.watched:
+            return RunLacks(f"run {self.name} has no {what}: only runs that were watched do.")
+        return RunLacks(f"{self.name} was watched, and watching recorded no {what}: what rests on it is left out.")
 
     def _read_parts(self) -> Records | None:
         """What an unfinished run has recorded so far; None where its writer has finished it meanwhile."""
         for attempt in range(ATTEMPTS):
             before = self._part_names()
             try:
-                self._parts = self._parts or read_parts(self.path)
+                self._parts = self._parts or (
+                    read_parts(self.path, every_step=False) if self.watched else read_parts(self.path)
+                )
             except (RunDamaged, FileNotFoundError):
                 self.manifest = read_manifest(self.path)
                 # the writer may have put parts there, or taken some away, in between: then it is no damage
@@ -245,7 +339,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_same_config(stored: RunConfig, wanted: RunConfig, where: Path) -> None:
+def check_same_config(stored: AnyConfig, wanted: AnyConfig, where: Path) -> None:
     """Raise RunMismatch, naming the fields that differ, unless the two configurations are equal."""
     if stored.hash == wanted.hash:
         return

@@ -1,4 +1,4 @@
-"""Copy a finished run to ``data/``: whole, light, or slim enough that dozens fit into a repository. Never the weights.
+"""Copy a finished run to ``data/`` or elsewhere: whole, light, or so slim that dozens fit into a repository. Never weights.
 
 A light recording thins only the energies, a third of a deep run's bytes; a slim one keeps every number that a verdict needs
 and thins the rest. `civilwar.runs.schema` says of each table and array what they keep, and the manifest what was left out.
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunNotWritten
 from civilwar.files import atomic_path, recover, sha256
-from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
 from civilwar.runs.columns import Group, Table, Thinning
 from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, check_one_text, open_run
@@ -29,8 +29,8 @@ from civilwar.runs.trust import plain_file
 Form = Literal["whole", "light", "slim"]
 
 
-def record(name: str, form: Form = "whole", replace: bool = False) -> Path:
-    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/``.
+def record(name: str, form: Form = "whole", replace: bool = False, root: Path | None = None) -> Path:
+    """Copy a complete run's tables, arrays and manifest, but no weights, to ``data/`` or to another folder of recordings.
 
     Only what the manifest lists is copied, and only plain files inside the run's folder. A second process that records the
     same run waits for the first.
@@ -39,15 +39,16 @@ def record(name: str, form: Form = "whole", replace: bool = False) -> Path:
         name: of the run.
         form: how much of it.
         replace: let a form that holds less take the place of one that holds more.
+        root: where the recording goes, in a folder of the run's name; by default ``data/``, of which the book is made.
 
-    Raises RunError where the run is incomplete, where ``data/`` has another run of that name, or more of this one than
+    Raises RunError where the run is incomplete, where ``root`` has another run of that name, or more of this one than
     ``form`` keeps; RunMismatch where it has this run of another text; RunDamaged where a file of it was altered or is a link;
     RunNotWritten where the disk refused a file.
     """
     run = open_run(name)
     if not run.complete:
         raise RunError(f"run {name} is not complete: finish it with `civilwar train` before recording it.")
-    target = paths.recorded() / name
+    target = (paths.recorded() if root is None else root) / name
     files = {relative: plain_file(run.path, relative) for relative in run.manifest["files"] if relative != WEIGHTS}
     # a damaged file must not get a new checksum that fits it
     run.verify()
@@ -138,7 +139,7 @@ def thinned(run: Run, form: Form) -> Records:
     return Records(tables, arrays)
 
 
-def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: RunConfig) -> pd.DataFrame:
+def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: AnyConfig) -> pd.DataFrame:
     if kept is None:
         return recorded
     stays = recorded["step"].isin(kept.kept(config))
@@ -148,7 +149,7 @@ def _rows(recorded: pd.DataFrame, kept: Thinning | None, table: Table, config: R
     return recorded.assign(**recorded[others].where(stays))
 
 
-def _steps(group: dict[str, np.ndarray], kept: Thinning | None, config: RunConfig) -> dict[str, np.ndarray]:
+def _steps(group: dict[str, np.ndarray], kept: Thinning | None, config: AnyConfig) -> dict[str, np.ndarray]:
     if kept is None:
         return group
     stays = np.isin(group["step"], sorted(kept.kept(config)))

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from civilwar.errors import RunDamaged
+from civilwar.files import largest_unpacked
 from civilwar.runs import conform
 
 REMEDY = "Restore it from a copy, or remove the run's folder and train it again."
@@ -81,11 +84,42 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """One parquet table. Raises RunDamaged where it cannot be read."""
+    """One parquet table. Raises RunDamaged where it cannot be read, or would fill the memory: runs come from anywhere."""
     try:
+        _require_small(file)
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         raise RunDamaged(f"{file} is not a whole parquet file ({error}). {REMEDY}") from error
+
+
+def _require_small(file: Path) -> None:
+    """Raise RunDamaged where a table unpacks to more than its size lets expect, before it is unpacked.
+
+    Every cell counts with eight bytes; a text with its length, read in the form in which it stands there once.
+    """
+    limit = largest_unpacked(file.stat().st_size)
+    kept = pq.ParquetFile(file)
+    unpacked = 8 * kept.metadata.num_rows * kept.metadata.num_columns
+    kinds = {field.name: field.type for field in kept.schema_arrow}
+    nested = [name for name, kind in kinds.items() if pa.types.is_nested(kind) or _is_bytes(kind)]
+    if nested:
+        raise RunDamaged(f"{file} holds {kinds[nested[0]]} in {nested[0]}, which no table of a run does. {REMEDY}")
+    texts = [name for name, kind in kinds.items() if not pa.types.is_primitive(kind)]
+    if texts and unpacked <= limit:
+        # pointers to texts: of as many bytes as there are texts, whatever their length
+        for column in pq.ParquetFile(file, read_dictionary=texts).read(columns=texts).columns:
+            for chunk in column.chunks:
+                longest = max((len(text) for text in chunk.dictionary.to_pylist() if text is not None), default=0)
+                unpacked += longest * len(chunk)
+    if unpacked > limit:
+        raise RunDamaged(
+            f"{file} has {file.stat().st_size:,} bytes and would unpack to more than {limit:,}, which no table of a run does. "
+            f"{REMEDY}"
+        )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from civilwar.runs.columns import MOMENTS, NOTHING, OFTEN, SELDOM, Array, Column, Group, Table, Thinning
 from civilwar.runs.quantities import (
+    ALARM,
     ALPHA,
     DIMENSION,
     DRAW,
     HORIZON,
     K_GAIN,
     K_GAIN_RMS,
+    KEY_GRADIENT,
     KV_HEAD,
     KV_HEAD_READ,
     LAYER,
@@ -27,6 +29,7 @@ from civilwar.runs.quantities import (
     REPEATED,
     SCORES,
     STEP,
+    STEP_ATTENTION,
     STEP_KV_HEADS,
     TEXT,
     axis,
@@ -80,6 +83,37 @@ TABLES: dict[str, Table] = {
             ),
         ),
         slim=OFTEN,
+    ),
+    "step_attention": Table(
+        says="The attention of each query head on the training batch, of a run that was watched.",
+        of="query head",
+        when="step",
+        axes=(STEP, LAYER, QUERY_HEAD),
+        labels=(KV_HEAD_READ,),
+        columns=STEP_ATTENTION,
+        watched=True,
+    ),
+    "step_gradients": Table(
+        says="The loss's gradient at the keys of each KV head, of a run that was watched.",
+        of="KV head",
+        when="step",
+        axes=(STEP, LAYER, KV_HEAD),
+        columns=(KEY_GRADIENT,),
+        watched=True,
+    ),
+    "alarms": Table(
+        says="Steps at which a head passed a threshold that the user of a watched run set.",
+        of="query head",
+        when="step",
+        axes=(
+            STEP,
+            name_axis("alarm", "Which measure passed its threshold.", ("max_logit", "entropy", "sink_share", "loss")),
+            LAYER,
+            QUERY_HEAD,
+        ),
+        labels=(KV_HEAD_READ,),
+        columns=ALARM,
+        watched=True,
     ),
     "probe_kv_heads": Table(
         says="The keys of each KV head on each held-out text, and how many dimensions they fill.",
@@ -244,6 +278,9 @@ TABLES: dict[str, Table] = {
         ),
     ),
 }
+
+#: Tables that every run of this package's own training has.
+OWN_TABLES = {name: table for name, table in TABLES.items() if not table.watched}
 
 # ---------------------------------------------------------------- arrays
 

@@ -17,6 +17,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "versions": dict,
     "corpus": dict,
     "device": dict,
+    "ways": dict,
     "timings": dict,
     "files": dict,
     "left_out": dict,
@@ -52,8 +53,10 @@ def checked_entries(entries: dict[str, Any], file: Path) -> Entries:
     for sitting in entries.get("sittings", []):
         if not isinstance(sitting, dict) or not isinstance(sitting.get("from_step"), int):
             raise _not_as_written(file, "one of its sittings has no first step")
-        if not all(isinstance(sitting.get(name, {}), dict) for name in ("versions", "device")):
-            raise _not_as_written(file, "the versions or the device of one of its sittings are of the wrong kind")
+        if not all(isinstance(sitting.get(name, {}), dict) for name in ("versions", "device", "ways")):
+            raise _not_as_written(
+                file, "the versions, the device or the ways of one of its sittings are of the wrong kind"
+            )
     checked = Entries(file, entries)
     if checked.get("status") == "complete":
         _ = checked["files"]

@@ -5,13 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from civilwar.errors import RunBusy, RunNotWritten
-from civilwar.files import atomic_path, remove, sha256
+from civilwar.files import atomic_path, remove, sha256, sync_folder
 from civilwar.recipe.config import RunConfig
+from civilwar.recipe.watched import AnyConfig
+from civilwar.runs.lock import PATIENCE, lock_of
 from civilwar.runs.manifest import MANIFEST, read_manifest, write_manifest
-from civilwar.runs.parts import PARTS, check_steps, discard_parts_after, read_parts, write_part
+from civilwar.runs.parts import (
+    PARTS,
+    check_rising,
+    check_steps,
+    cut_parts_after,
+    discard_parts_after,
+    read_parts,
+    write_part,
+)
 from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
@@ -21,17 +31,17 @@ SCAFFOLDING = (PARTS, "checkpoints")
 
 
 class RunWriter:
-    """The one process that may write a run. Use as a context manager; a second one gets RunBusy at once."""
+    """The one process that may write a run. Use as a context manager; a second one gets RunBusy."""
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(self, path: Path, config: AnyConfig) -> None:
         check_name(path.name)
         self.path, self.config = path, config
-        self._lock = FileLock(path / ".lock")
+        self._lock = lock_of(path)
 
     def __enter__(self) -> "RunWriter":
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=PATIENCE)
         except Timeout as error:
             raise RunBusy(
                 f"{self.path} is being written by another process. Wait for it, or use another name."
@@ -43,7 +53,7 @@ class RunWriter:
             ) from error
         try:
             if (self.path / MANIFEST).is_file():
-                check_same_config(Run(self.path).config, self.config, self.path)
+                check_same_config(Run(self.path).stored_config, self.config, self.path)
         except BaseException:
             self._lock.release()
             raise
@@ -55,12 +65,10 @@ class RunWriter:
     def write_manifest(self, **changes: Any) -> None:
         """Update the manifest's entries; configuration and hash are always there."""
         entries = read_manifest(self.path) if (self.path / MANIFEST).is_file() else {}
-        entries |= {
-            "config": self.config.as_dict(),
-            "config_hash": self.config.hash,
-            "seed": self.config.seed,
-            **changes,
-        }
+        entries |= {"config": self.config.as_dict(), "config_hash": self.config.hash}
+        if isinstance(self.config, RunConfig):
+            entries["seed"] = self.config.seed
+        entries |= changes
         write_manifest(self.path, entries)
 
     def write_part(self, step: int, records: Records) -> None:
@@ -71,19 +79,29 @@ class RunWriter:
         """Forget parts that no checkpoint covers; a resumed run computes them again."""
         discard_parts_after(self.path, step)
 
+    def cut_parts_after(self, step: int) -> None:
+        """Forget every row after ``step``, also those of a part that began before it."""
+        cut_parts_after(self.path, step)
+
     def finish(self, **changes: Any) -> Run:
         """Join the parts into the final tables, list every file's checksum, and mark the run complete.
 
-        Raises RunDamaged unless the parts are whole and every step of the run stands in them exactly once.
+        Raises RunDamaged unless the parts are whole and every step of the run stands in them exactly once; of a run that was
+        only watched, every step that was.
         """
-        records = read_parts(self.path)
+        ours = isinstance(self.config, RunConfig)
+        records = read_parts(self.path, every_step=ours)
         steps = records.tables["train"]["step"].to_numpy() if "train" in records.tables else np.empty(0, np.int32)
-        check_steps(steps, self.config.train.steps, self.path / PARTS)
+        if ours:
+            check_steps(steps, self.config.train.steps, self.path / PARTS)
+        else:
+            check_rising(steps, self.path / PARTS)
         with atomic_path(self.path / ".joined") as temporary:
             records.write(temporary)
         for name in ("tables", "arrays"):
             remove(self.path / name)
             os.replace(self.path / ".joined" / name, self.path / name)
+        sync_folder(self.path)
         remove(self.path / ".joined")
         files = [*self.path.glob("tables/*.parquet"), *self.path.glob("arrays/*.safetensors")]
         files += [self.path / name for name in (PROBE, WEIGHTS) if (self.path / name).is_file()]

@@ -38,7 +38,7 @@ def experiment(
         prober: of the same model.
         autocast: the precision of training.
     """
-    config = run.config
+    config = run.recipe
     device = next(model.parameters()).device
     model.eval()
     bench = experiments.Bench(

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from civilwar import paths
 from civilwar.corpus.corpus import Batches, Corpus, load_corpus
 from civilwar.corpus.identity import check_same_text, checksum_here
+from civilwar.durations import TimeLeft, in_words
 from civilwar.errors import RunMismatch, RunNotWritten
 from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
@@ -29,7 +30,7 @@ from civilwar.runs.reader import Run, check_name, check_same_config
 from civilwar.runs.records import Records
 from civilwar.runs.schema import PROBE, WEIGHTS
 from civilwar.runs.writer import SCAFFOLDING, RunWriter
-from civilwar.training import machine
+from civilwar.training import choice, machine
 from civilwar.training.allocator import keep_freed_memory
 from civilwar.training.checkpoints import Checkpoints
 from civilwar.training.ending import check_enough_text, experiment
@@ -139,7 +140,7 @@ class Session:
         #: Updates made so far, those of earlier sittings included: the model's state is that of this step.
         self.n_updates = 0
         self.batches: Batches = corpus.training_batches(
-            config.seed, config.train.batch_size, config.model.context, config.train.steps
+            config.seed, config.train.batch_size, config.model.context, config.train.steps, config.passes
         )
         check_enough_text(corpus, config)
         model = Decoder(config.model, config.seed)
@@ -162,9 +163,14 @@ class Session:
         )
         self.machine = machine.facts(device)
         self.tracker = StepTracker(self.model, separator_ids.to(device))
-        self.prober = Prober(self.model, config, self.texts)
+        self._compute(choice.choose(config, device, TOKENS_PER_PASS))
         self.snapshots: list[Records] = []
         self.seconds = {"wall": 0.0, "snapshots": 0.0, "experiments": 0.0}
+
+    def _compute(self, ways: choice.Choice) -> None:
+        self.ways = ways
+        self.model.compute(ways.ways)
+        self.prober = Prober(self.model, self.config, self.texts, ways.ways.probe_by_convolution)
 
     def autocast(self) -> torch.autocast:
         """bfloat16 matrix products where the run's precision says so."""
@@ -186,31 +192,44 @@ class Session:
     def _steps(self, first: int, progress: bool) -> None:
         """Every step from ``first`` to the end."""
         config, last = self.config, self.config.train.steps
-        snapshots = set(config.snapshot_steps())
+        snapshots, left = set(config.snapshot_steps()), TimeLeft()
         bar = tqdm(
             total=config.n_tokens,
             initial=min(first, last) * config.tokens_per_step,
             unit="tok",
             unit_scale=True,
             desc=self.writer.path.name,
+            # not the bar's own guess: it takes the first steps' snapshots for the rate of all
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tok [{elapsed}, {rate_fmt}{postfix}]",
             disable=not progress,
         )
         begun, before = time.perf_counter(), self.seconds["wall"]
         with bar:
             for step in range(first, last + 1):
                 if step in snapshots:
+                    snapped = self.seconds["snapshots"]
                     self.snapshot(step)
+                    left.snapshot(self.seconds["snapshots"] - snapped)
+                started = time.perf_counter()
                 loss = self.loss(step, with_gradient=step < last)
                 if step < last:
                     self.update()
                     bar.update(config.tokens_per_step)
                     if step % 4 == 0:
                         self._check(loss, step)
-                        bar.set_postfix(step=step, loss=f"{float(loss):.3f}")
+                        bar.set_postfix_str(self._progress(step, float(loss), left))
+                    left.step(time.perf_counter() - started)
                 self.seconds["wall"] = before + time.perf_counter() - begun
                 if step == last or (step + 1) % self.checkpoint_every == 0:
                     self._check(loss, step)
                     self.checkpoint(step)
+
+    def _progress(self, step: int, loss: float, left: TimeLeft) -> str:
+        """What the bar says beside itself: step, loss, and how long the rest takes, as soon as that is known."""
+        later = sum(snapshot > step for snapshot in self.config.snapshot_steps())
+        seconds = left.seconds(self.config.train.steps - step, later)
+        known = "measuring its rate" if seconds is None else f"about {in_words(seconds)} left"
+        return f"step={step}, loss={loss:.3f}, {known}"
 
     def loss(self, step: int, with_gradient: bool) -> torch.Tensor:
         """Mean loss of the step's batch, every head tracked; its gradient is left on the parameters where asked for."""
@@ -220,9 +239,9 @@ class Session:
         with torch.set_grad_enabled(with_gradient):
             for some, wanted in zip(inputs.split(texts), targets.split(texts), strict=True):
                 with self.autocast():
-                    with self.tracker.watching(some):
-                        hidden = self.model.hidden(some)
-                    part = total_next_token_loss(hidden, self.model.embedding.weight, wanted) / targets.numel()
+                    hidden = self.tracker.hidden(some)
+                    total = total_next_token_loss(hidden, self.model.embedding.weight, wanted, self.ways.ways.compiled)
+                    part = total / targets.numel()
                 if with_gradient:
                     part.backward()
                 loss += part.detach()
@@ -267,6 +286,7 @@ class Session:
                 seconds=self.seconds,
                 corpus_checksum=self.corpus.checksum,
                 parts=part_sums(self.writer.path),
+                ways=self.ways.facts(),
             )
 
     def _keep(self) -> None:
@@ -310,7 +330,8 @@ class Session:
         # the checkpoint was taken after the forward pass and update of its step, so the next step is the first to do
         first = int(facts["step"]) + 1
         check_same_text(self.config.corpus, facts["corpus_checksum"], self.corpus.checksum, self.writer.path)
-        self._check_machine(first)
+        if not self._on_another_machine(first) and "ways" in facts:
+            self._compute(choice.follow(facts["ways"], self.writer.path))
         self.writer.discard_parts_after(first - 1)
         check_parts(self.writer.path, facts["parts"])
         self.model.load_state_dict(state["model"])
@@ -319,8 +340,8 @@ class Session:
         self.seconds |= facts["seconds"]
         return first
 
-    def _check_machine(self, first: int) -> None:
-        """Raise RunMismatch where the sitting that made the steps before ``first`` had another device or torch."""
+    def _on_another_machine(self, first: int) -> bool:
+        """Whether the sitting that made the steps before ``first`` had another device or torch. Raises RunMismatch then."""
         # a sitting that was killed before its first checkpoint made none of them
         before = [sitting for sitting in Run(self.writer.path).sittings if sitting["from_step"] < first]
         changed = machine.differences(before[-1], self.machine) if before else []
@@ -330,11 +351,13 @@ class Session:
                 "last digits. Go on there, train under another name, or take both in one run with "
                 "--accept-another-machine (accept_another_machine=True)."
             )
+        return bool(changed)
 
     # ------------------------------------------------------------ manifest
 
     def _describe(self, first: int) -> None:
         sitting = {"from_step": first, "started": datetime.now(UTC).isoformat(timespec="seconds")} | self.machine
+        sitting["ways"] = self.ways.facts()
         # a run that starts again from the beginning keeps nothing of what was before
         sittings = [*Run(self.writer.path).sittings, sitting] if first else [sitting]
         write_json(self.writer.path / PROBE, self._probe_description())

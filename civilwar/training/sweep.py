@@ -13,22 +13,28 @@ from civilwar.training.finite import TrainingDiverged
 from civilwar.training.loop import train
 
 
-def run_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS, device: str = "auto") -> Iterator[str]:
+def run_sweep(
+    preset: str = "laptop",
+    corpus: str = DEFAULT_CORPUS,
+    device: str = "auto",
+    accept_another_machine: bool = False,
+) -> Iterator[str]:
     """Train, record (slim) and report every run of the plan; yields one line per run.
 
     A run that is recorded is not opened again; one that was interrupted is resumed. Only a run's tables stay, its weights
-    go. A run that diverges is reported and left as it is, and the sweep goes on.
+    go. A run that diverges is reported and left as it is, and the sweep goes on. ``accept_another_machine``: as for
+    `civilwar.training.loop.train`.
     """
     configs = plan.sweep(preset, corpus)
     for number, config in enumerate(configs, 1):
-        yield f"[{number:2}/{len(configs)}] {config.default_name}: {_one(config, device)}"
+        yield f"[{number:2}/{len(configs)}] {config.default_name}: {_one(config, device, accept_another_machine)}"
 
 
-def _one(config: RunConfig, device: str) -> str:
+def _one(config: RunConfig, device: str, accept_another_machine: bool) -> str:
     if is_recorded(config):
         return "recorded already"
     try:
-        run = train(config, device=device)
+        run = train(config, device=device, accept_another_machine=accept_another_machine)
     except TrainingDiverged as error:
         return f"diverged ({error})"
     target = record(run.name, "slim")
@@ -44,6 +50,6 @@ def is_recorded(config: RunConfig) -> bool:
     if not (folder / MANIFEST).is_file():
         return False
     run = Run(folder)
-    if config.corpus.startswith("path:"):
+    if config.corpus.startswith(("path:", "hub:")):
         check_same_text(config.corpus, run.text_checksum, checksum_here(config.corpus), folder)
     return run.complete and run.config.hash == config.hash

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from texts import WORDS
 
 from civilwar import files
-from civilwar.corpus import sources
+from civilwar.corpus import packages, sources
 from civilwar.corpus.cache import CacheDamaged
 from civilwar.corpus.corpus import SEPARATOR, Batches, Corpus, CorpusError, Tokens, load_corpus
-from civilwar.corpus.identity import checksum
-from civilwar.corpus.sources import Document, read_documents
+from civilwar.corpus.document import Document
+from civilwar.corpus.identity import checksum, checksum_here
+from civilwar.corpus.sources import read_documents
 from civilwar.corpus.tokenizer import is_separator, printable, train_tokenizer
 from civilwar.errors import CorpusWarning
 
@@ -111,7 +112,7 @@ def test_docstrings_are_parsed_and_never_imported(package: Path, tmp_path: Path)
 def test_an_edited_package_is_read_again(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "a.py").write_text(f'"""{"first " * 50}"""')
     before = read_documents("docstrings:never_imported", tmp_path)
-    monkeypatch.setattr(sources, "_extract", lambda files: pytest.fail("parsed twice"))
+    monkeypatch.setattr(packages, "_extract", lambda files: pytest.fail("parsed twice"))
     assert read_documents("docstrings:never_imported", tmp_path) == before
     monkeypatch.undo()
     monkeypatch.syspath_prepend(str(package.parent))
@@ -183,6 +184,16 @@ def test_hub_errors(name: str, expected: str, hub: list[tuple[object, ...]], tmp
         with pytest.raises(CorpusError, match=expected):
             read_documents(f"hub:{name}", tmp_path)
     assert len(hub) == 2
+
+
+def test_what_was_streamed_is_known_by_its_checksum_and_nothing_is_streamed_for_it(
+    hub: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    assert checksum_here("hub:owner/name", tmp_path) is None
+    assert hub == []
+    known = checksum(read_documents("hub:owner/name", tmp_path))
+    assert checksum_here("hub:owner/name", tmp_path) == known
+    assert len(hub) == 1
 
 
 def test_hub_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

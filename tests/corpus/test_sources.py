@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from texts import write_rows
 
-from civilwar import cli
-from civilwar.corpus import sources
+from civilwar import cli, files
 from civilwar.corpus.corpus import CorpusError, load_corpus
 from civilwar.corpus.sources import read_documents, skipped_files
 from civilwar.errors import CorpusWarning
@@ -42,13 +41,13 @@ def test_parquet_that_unpacks_to_far_more_than_its_size_is_refused(
     dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once because each text is stored once and used often, once because repetition compresses."""
-    monkeypatch.setattr(sources, "LARGEST_SMALL", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST_SMALL", 1_000_000)
     texts = ["a" * 10_000] * 2_000
     pq.write_table(pa.table({"text": texts}), tmp_path / "t.parquet", compression="zstd", use_dictionary=dictionary)
     with pytest.raises(CorpusError, match=r"has [\d,]+ bytes and unpacks to more than 1,000,000: expected at most 100"):
         read_documents(f"path:{tmp_path / 't.parquet'}", tmp_path)
     # below a size that any machine holds it does not matter
-    monkeypatch.setattr(sources, "LARGEST_SMALL", 2 * sum(map(len, texts)))
+    monkeypatch.setattr(files, "LARGEST_SMALL", 2 * sum(map(len, texts)))
     assert len(read_documents(f"path:{tmp_path / 't.parquet'}", tmp_path)) == 1
 
 
@@ -143,7 +142,8 @@ def test_the_manifest_s_facts_name_what_was_not_read(tmp_path: Path) -> None:
 def test_the_command_line_warns_in_one_sentence(
     partly_readable: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_list", lambda options: read_documents(f"path:{partly_readable}", partly_readable) and 0)
+    reading = lambda options: read_documents(f"path:{partly_readable}", partly_readable) and 0  # noqa: E731
+    monkeypatch.setattr("civilwar.commands.list.run", reading)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert cli.main(["list"]) == 0

@@ -39,6 +39,13 @@ PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset=
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="inspector.css"></head><body><main><h1>Heads</h1>{element}</main>
 <script defer src="inspector.js"></script></body></html>"""
+
+
+def written(value: float) -> str:
+    """As the page writes a number of some size."""
+    return f"{value:.{1 if value >= 10 else 2}f}"
+
+
 READY = "document.querySelector('.cw-inspector').dataset.ready === 'true'"
 
 
@@ -134,12 +141,29 @@ def test_an_address_restores_the_state_and_follows_it(chromium: Browser, base: s
 
 
 @pytest.mark.parametrize(
-    "address", ["#layer=99&head=-4&step=abc&metric=nothing&text=9&query=1e9", "#elsewhere", "#layer="]
+    ("address", "refused"),
+    [
+        (
+            "#layer=99&head=-4&step=banana&metric=nothing&text=9&query=1e9&colour=red",
+            [
+                *("layer=99, where synthetic has layers 0 to 2", "head=-4", "step=banana is no whole number"),
+                *("metric=nothing", "text=9", "query=1e9", "colour is nothing that can be chosen"),
+            ],
+        ),
+        ("#layer=", ["layer= is no whole number"]),
+        ("#elsewhere", []),
+    ],
 )
-def test_an_address_from_elsewhere_cannot_break_it(chromium: Browser, served: str, address: str) -> None:
+def test_what_an_address_asks_in_vain_is_said_and_nothing_else_is_shown_for_it(
+    chromium: Browser, served: str, address: str, refused: list[str]
+) -> None:
     open_at(chromium, served, address)
-    assert said(chromium).startswith("Layer ")
-    assert "undefined" not in said(chromium)
+    assert said(chromium).startswith("Layer 1, query head 2 (KV head 1) at step 20:")  # as the page opens it
+    notice = chromium.ask("document.querySelector('.cwi-notice').textContent")
+    assert notice.startswith("This link asks for what is not there: ") if refused else notice == ""
+    assert [part for part in refused if part not in notice] == []
+    chromium.driver.execute_script("location.hash = '#layer=2'")
+    chromium.wait_for("document.querySelector('.cwi-notice').textContent === ''")
     assert chromium.faults() == []
 
 
@@ -207,6 +231,64 @@ def test_the_step_is_dragged_played_and_paused(chromium: Browser, served: str) -
     assert said(chromium) == at_rest
 
 
+WHERE = "[...document.querySelectorAll('.cwi-panel, .cwi-read, .cwi-note')].map(part => part.getBoundingClientRect().y)"
+#: What a finger or a pointer is to hit, and cannot: everything that acts, but for dots, which lie where their values put them.
+SMALL = """[...document.querySelectorAll('.cwi :is(button, select, input, .cwi-cell)')]
+    .map(part => [part.className.baseVal ?? part.className, part.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width && Math.min(width, height) < 24)
+    .map(([name, { width, height }]) => `${name} ${width} x ${height}`)"""
+#: Pixels of the smallest letters, as they are drawn.
+LETTERS = """Math.min(...[...document.querySelectorAll('.cwi svg text')].filter(text => text.textContent).map(text => {
+    const { a, b } = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+}))"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_bar_stays_in_sight_and_nothing_jumps_while_it_plays(chromium: Browser, served: str, width: int) -> None:
+    open_at(chromium, served, "#metric=kind", width)
+    chromium.driver.execute_script("document.querySelector('.cwi-gain').scrollIntoView()")
+    assert chromium.ask("document.querySelector('.cwi-bar').getBoundingClientRect().top") == pytest.approx(0, abs=1)
+    for metric in ("kind", "top_logit_spread"):
+        choose(chromium, "metric", metric)
+        choose(chromium, "step", 0)
+        before = chromium.ask(WHERE)
+        for step in range(LAST + 1):
+            choose(chromium, "step", step)
+            assert chromium.ask(WHERE) == before, (metric, step)
+    assert chromium.ask(SMALL) == []
+    assert chromium.ask(LETTERS) >= 9
+
+
+def test_values_are_told_where_one_points_and_where_the_focus_is(
+    chromium: Browser, served: str, payload: Payload
+) -> None:
+    open_at(chromium, served)
+    read = {view: f"document.querySelector('.cwi-{view} .cwi-read').textContent" for view in ("map", "time", "plane")}
+    norms = payload.by_key["norm_mean"].values
+    at_rest = chromium.ask(read["map"])
+    assert at_rest.startswith(f"Layer 1, query head 2 (KV head 1): key norm {written(norms[20, 1, 1])}; null ")
+    chromium.driver.execute_script(
+        "document.querySelectorAll('.cwi-cell')[23].dispatchEvent(new PointerEvent('pointerenter'))"
+    )
+    assert f"query head 7 (KV head 3): key norm {written(norms[20, 2, 3])}; null " in chromium.ask(read["map"])
+    chromium.driver.execute_script(
+        "document.querySelectorAll('.cwi-cell')[23].dispatchEvent(new PointerEvent('pointerleave'))"
+    )
+    assert chromium.ask(read["map"]) == at_rest
+    # the line that passes through a point is the one told there
+    chromium.driver.execute_script(
+        """const svg = document.querySelector('.cwi-time svg'), line = svg.querySelector('.cwi-line.cwi-chosen');
+        const at = line.getPointAtLength(0).matrixTransform(svg.getScreenCTM());
+        svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));"""
+    )
+    assert chromium.ask(read["time"]).startswith("Step 0, ")
+    chromium.driver.find_element(By.CSS_SELECTOR, ".cwi-time svg").send_keys(Keys.ARROW_RIGHT)
+    assert chromium.ask(read["time"]).startswith("Step 21, query head 2: key norm ")
+    assert chromium.ask("document.activeElement.getAttribute('aria-valuenow')") == "21"
+    assert "attention entropy" in chromium.ask(read["plane"])
+
+
 def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, payload: Payload) -> None:
     open_at(chromium, served, "#step=19")
     buttons = chromium.driver.find_elements(By.CSS_SELECTOR, ".cwi-text button")
@@ -226,7 +308,7 @@ def test_the_text_answers_for_the_token_chosen(chromium: Browser, served: str, p
 def test_hovering_a_weight_says_it(chromium: Browser, served: str, payload: Payload) -> None:
     open_at(chromium, served, "#step=19")
     hover = """const svg = document.querySelector('.cwi-pattern svg');
-    const at = new DOMPoint(66 + 1.5 * 10, 66 + 4.5 * 10).matrixTransform(svg.getScreenCTM());
+    const at = new DOMPoint(66 + 1.5 * 10.5, 66 + 4.5 * 10.5).matrixTransform(svg.getScreenCTM());
     svg.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}));
     return [...document.querySelectorAll('.cwi-pattern p.cwi-note')].at(-1).textContent"""
     assert payload.patterns is not None
@@ -348,6 +430,7 @@ window.model = {
   on: (event, listener) => { (listeners[event] ??= []).push(listener); },
   off: (event, listener) => { listeners[event] = listeners[event].filter(other => other !== listener); },
   send: async message => {
+    if (message.kind === "hello") return listeners["msg:custom"].forEach(listener => listener({kind: "hello"}, []));
     const block = await bytes(`layer-${message.layer}.bin`);
     listeners["msg:custom"].forEach(listener => listener({kind: "layer", layer: message.layer}, [block]));
   },
@@ -387,7 +470,7 @@ def test_with_a_kernel_python_and_reader_share_one_state(chromium: Browser, payl
 SAVED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Saved</title><link rel="icon" href="data:,">
 </head><body><div id="here"></div><script type="module">
 const later = window.setTimeout;
-window.setTimeout = (work, wait) => later(work, wait >= 10000 ? 300 : wait);  // a reader's patience, shortened
+window.setTimeout = (work, wait) => later(work, wait >= 2000 ? 300 : wait);  // a reader's patience, shortened
 import widget from "./widget.js";
 const read = async (name) => new DataView(await (await fetch(name)).arrayBuffer());
 const traits = { step: 8, layer: 0, query_head: 2, metric: "norm_mean", text: 0, query: -1, core: await read("core.bin"),
@@ -413,9 +496,12 @@ def test_a_saved_widget_says_that_no_kernel_answers_and_shows_what_comes_late(
     notes = "[...document.querySelectorAll('.cwi-note')].map((note) => note.textContent).join()"
     with browser.serve(tmp_path) as address:
         chromium.open(address, "page.html")
-        chromium.wait_for(f"window.started && {notes}.includes('a kernel has to run to send it')")
+        chromium.wait_for(f"window.started && {notes}.includes('needs a running kernel, and none answers')")
+        notice = "document.querySelector('.cwi-notice').textContent"
+        assert chromium.ask(notice).startswith("No kernel answers: ")
         assert "on its way" not in chromium.ask(notes)
         chromium.driver.execute_script("answer(0)")
         chromium.wait_for("!document.querySelector('.cwi-waiting')")
+        assert chromium.ask(notice) == ""
         assert "looks most at token" in chromium.ask(notes)
         assert chromium.faults() == []

@@ -19,7 +19,7 @@ from civilwar.runs.parts import up_to
 from civilwar.runs.reader import Run
 from civilwar.runs.recording import LEFT_OUT, thinned
 from civilwar.runs.records import Records
-from civilwar.runs.schema import ARRAYS, PROBE, TABLES
+from civilwar.runs.schema import ARRAYS, OWN_TABLES, PROBE
 from civilwar.runs.writer import RunWriter
 
 LAST = 40
@@ -143,7 +143,7 @@ def test_a_run_that_stopped_is_shown_as_far_as_it_came(tmp_path: Path, run: Run)
     """A run that failed is the one to look at."""
     config = run.config
     stopped = 17
-    steps_only = [name for name in TABLES if name.startswith(("train", "step_", "probe_"))]
+    steps_only = [name for name in OWN_TABLES if name.startswith(("train", "step_", "probe_"))]
     tables = {name: run.table(name) for name in steps_only}
     with RunWriter(tmp_path / "stopped", config) as writer:
         writer.write_manifest(status="diverged")

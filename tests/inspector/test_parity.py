@@ -45,11 +45,11 @@ window.numbers = (steps, key) => {
     tint: heads.map(([layer, head]) => data.tint(measure, step, layer, head)),
   }))};
 };
-const store = mount(document.getElementById("here"), packed, () => Promise.reject(new Error("none")), {}, ["map"]);
+const { store } = mount(document.getElementById("here"), packed, () => Promise.reject(new Error("none")), {}, ["map"]);
 window.drawn = (steps, metric) => steps.map(step => {
   store.set({ step, metric });
   return [...document.querySelectorAll(".cwi-cell")].map(cell => {
-    const fill = cell.querySelectorAll("rect")[1];
+    const fill = cell.querySelector(".cwi-fill");
     return [fill.getAttribute("fill"), Number(fill.getAttribute("fill-opacity"))];
   });
 });

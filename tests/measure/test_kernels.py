@@ -39,12 +39,11 @@ def by_definition(queries: Tensor, keys: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, POS, 128])
-@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("by_convolution", [True, False])
 def test_attention_of_queries_is_what_the_metrics_define(
     block: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "QUERY_BLOCK", block)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
     queries, keys = queries_and_keys()
     copies = queries.clone(), keys.clone()
     measured = kernels.attention_of_queries(queries, keys, SEPARATOR, FIRST_KEYS)
@@ -60,13 +59,10 @@ def test_attention_of_queries_is_what_the_metrics_define(
     assert torch.equal(keys, copies[1])
 
 
-@pytest.mark.parametrize("onednn", [True, False])
-def test_logits_by_query_are_the_logits_in_another_order_of_memory(
-    onednn: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+@pytest.mark.parametrize("by_convolution", [True, False])
+def test_logits_by_query_are_the_logits_in_another_order_of_memory(by_convolution: bool) -> None:
     queries, keys = queries_and_keys()
-    logits = kernels.logits_by_query(queries, keys.repeat_interleave(QUERY_HEADS // KV, 0))
+    logits = kernels.logits_by_query(queries, keys.repeat_interleave(QUERY_HEADS // KV, 0), by_convolution)
     torch.testing.assert_close(logits, metrics.attention_logits(queries, keys))
     # a query's rows, one for each head, lie beside each other
     assert logits.stride() == (POS, QUERY_HEADS * POS, 1)

@@ -82,14 +82,21 @@ def test_in_bfloat16_blocks_are_as_near_to_the_truth_as_bfloat16_allows() -> Non
 
 
 @pytest.mark.parametrize(
-    ("n_tokens", "dtype", "blocked"),
-    [(1024, torch.bfloat16, True), (1023, torch.bfloat16, False), (1024, torch.float32, False)],
+    ("n_tokens", "dtype", "asked", "gradient", "blocked"),
+    [
+        (128, torch.bfloat16, True, True, True),
+        (128, torch.bfloat16, False, True, False),
+        (128, torch.bfloat16, True, False, False),
+        (128, torch.float32, True, True, False),
+        (4096, torch.bfloat16, True, True, False),
+    ],
 )
-def test_long_bfloat16_texts_on_a_cpu_are_done_in_blocks(
-    monkeypatch: pytest.MonkeyPatch, n_tokens: int, dtype: torch.dtype, blocked: bool
+def test_blocks_are_taken_where_asked_for_to_train_on_bfloat16_texts_that_are_not_too_long(
+    monkeypatch: pytest.MonkeyPatch, n_tokens: int, dtype: torch.dtype, asked: bool, gradient: bool, blocked: bool
 ) -> None:
     calls = []
     monkeypatch.setattr(attention, "attend_blocked", lambda q, k, v: calls.append(q.shape) or q)
     q, k, v = (torch.zeros(1, heads, n_tokens, 2, dtype=dtype) for heads in (2, 1, 1))
-    assert attend(q, k, v).shape == q.shape
+    with torch.set_grad_enabled(gradient):
+        assert attend(q, k, v, asked).shape == q.shape
     assert len(calls) == blocked

@@ -75,3 +75,9 @@ def test_untrusted_text_is_shown_as_it_is(text: str) -> None:
 
 def test_no_role_is_left_for_myst() -> None:
     assert "{number}`" not in literally("{number}`x`")
+
+
+def test_after_a_cell_was_left_out_its_sentences_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prose, "_LACKING", [])
+    prose.leave_out_what_is_lacking()
+    assert written("It ends at {a}.", "It fell by {nobody:.2f}.", a=3) == "It ends at 3."

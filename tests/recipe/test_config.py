@@ -324,14 +324,24 @@ def test_snapshots_of_the_laptop_run_are_where_the_report_and_the_schedule_want_
     assert BASE.moments() == {"start": 0, "early": 122, "mid": 244, "late": 489}
 
 
-@given(st.integers(1, 3000))
+def test_a_longer_run_begins_as_the_shorter_one() -> None:
+    longer = make_config(seed=11, steps=4000)
+    assert (longer.default_name, longer.goes_on, longer.passes) == ("laptop-baseline-seed11-4000steps", True, 2)
+    assert (BASE.goes_on, BASE.passes, make_config(steps=20).goes_on) == (False, 1, False)
+    assert [step for step in longer.snapshot_steps() if step <= 489] == BASE.snapshot_steps()
+    assert [step for step in longer.snapshot_steps() if step > 489][:3] == [512, 640, 768]
+    assert set(longer.moments().values()) <= set(longer.snapshot_steps())
+    assert make_config(corpus="prose").default_name == "laptop-baseline-seed0-prose"
+
+
+@given(st.integers(1, 489))
 def test_snapshots_of_any_run(steps: int) -> None:
     config = changed(BASE, "train.steps", steps)
     snapshots = config.snapshot_steps()
     assert snapshots == sorted(set(snapshots))
     assert (snapshots[0], snapshots[-1]) == (0, steps)
     assert set(config.moments().values()) <= set(snapshots)
-    assert {1, 2, 4, 8, 96, 160, 192, 1024} & set(range(steps + 1)) <= set(snapshots)
+    assert {1, 2, 4, 8, 96, 160, 192, 480} & set(range(steps + 1)) <= set(snapshots)
     assert not {3, 6, 7, 12, 168, 176, 200} & set(snapshots) - set(config.moments().values())
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from civilwar import paths
+from civilwar import files, paths
 from civilwar.errors import RunBusy, RunDamaged, RunError, RunMismatch, RunNotFound
 from civilwar.files import atomic_path, read_json, sha256, write_json
 from civilwar.recipe.config import RunConfig, make_config
@@ -196,6 +198,30 @@ def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     without_rows = table.iloc[:0]
     write_table(without_rows, tmp_path / "empty.parquet")
     assert read_table(tmp_path / "empty.parquet").dtypes.equals(without_rows.dtypes)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(np.zeros(10**7)),
+        pa.array(["a" * 10_000] * 20_000),
+        pa.array(["a" * 10_000] * 20_000).dictionary_encode(),
+    ],
+    ids=["numbers", "texts", "texts that stand there once"],
+)
+def test_a_table_that_unpacks_to_far_more_than_its_size_is_refused_before_it_is(
+    column: pa.Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"value": column}), file, compression="zstd")
+    with monkeypatch.context() as patch:
+        patch.setattr(pd, "read_parquet", lambda file: pytest.fail("it was unpacked"))
+        with pytest.raises(
+            RunDamaged, match=r"has [\d,]+ bytes and would unpack to more than 67,108,864, which no table"
+        ):
+            read_table(file)
+    monkeypatch.setattr(files, "LARGEST_SMALL", 2**30)
+    assert len(read_table(file)) == len(column)
 
 
 def test_the_index_of_a_table_is_not_recorded(tmp_path: Path) -> None:

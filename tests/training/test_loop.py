@@ -32,7 +32,7 @@ from civilwar.recipe.config import RunConfig, make_config
 from civilwar.runs.manifest import read_manifest, write_manifest
 from civilwar.runs.reader import Run, open_run
 from civilwar.runs.records import Records
-from civilwar.runs.schema import ARRAYS, TABLES, WEIGHTS
+from civilwar.runs.schema import ARRAYS, OWN_TABLES, WEIGHTS
 from civilwar.training import loop as training
 from civilwar.training import machine
 from civilwar.training.finite import TrainingDiverged, first_bad_step
@@ -43,11 +43,11 @@ def assert_same_run(run: Run, expected: Run) -> None:
     """Tables, arrays, probe and weights are equal bit for bit, and are what the manifest says."""
     assert run.complete
     assert run.manifest["files"] == expected.manifest["files"]
-    names = {f"tables/{name}.parquet" for name in TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
+    names = {f"tables/{name}.parquet" for name in OWN_TABLES} | {f"arrays/{name}.safetensors" for name in ARRAYS}
     assert names | {WEIGHTS, "probe.json"} == set(run.manifest["files"])
     for file, checksum in run.manifest["files"].items():
         assert sha256(run.path / file) == checksum, file
-    for name in TABLES:
+    for name in OWN_TABLES:
         ours, theirs = run.table(name), expected.table(name)
         assert list(ours) == list(theirs)
         for column in ours:
@@ -223,7 +223,7 @@ def test_every_variant_trains(variant: str, smoke_corpus: str) -> None:
 def test_a_run_on_cuda_records_the_same_rows(smoke_run: Run, smoke_config: RunConfig) -> None:
     run = train(smoke_config, "on-cuda", device="cuda", checkpoint_every=5, progress=False)
     assert run.manifest["device"]["type"] == "cuda"
-    for name in TABLES:
+    for name in OWN_TABLES:
         axes = run.table(name).select_dtypes("int32")
         assert axes.equals(smoke_run.table(name).select_dtypes("int32"))
     np.testing.assert_allclose(run.table("train").loss, smoke_run.table("train").loss, atol=0.1)
@@ -578,11 +578,12 @@ LIMITED = """
 import resource, sys
 from civilwar.recipe.config import RunConfig
 from civilwar import cli
+from civilwar.commands import train as command
 from civilwar.training import loop as train
 import json
 
 config, name, limit = RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-cli._train = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
+command.run = lambda options: train.train(config, name, device="cpu", checkpoint_every=5, progress=False)
 write = train.Session.checkpoint
 
 def checkpoint(session, step):

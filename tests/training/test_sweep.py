@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic import make_synthetic_config, write_run
 
-from civilwar import paths
+from civilwar import cli, paths
 from civilwar.errors import RunMismatch
 from civilwar.files import sha256
 from civilwar.names.variants import VARIANTS
@@ -81,9 +81,11 @@ class Trainer:
 
     def __init__(self, diverging: int | None = None) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.accepts: list[bool] = []
         self.diverging = diverging
 
-    def __call__(self, config: RunConfig, device: str) -> Run:
+    def __call__(self, config: RunConfig, device: str, accept_another_machine: bool) -> Run:
+        self.accepts.append(accept_another_machine)
         self.asked.append((config.default_name, device))
         path = paths.runs() / config.default_name
         if config.seed == self.diverging:
@@ -131,6 +133,16 @@ def test_every_run_of_the_plan_is_trained_recorded_and_reported_in_order(
         kept = Run(folder / "runs" / name)
         assert WEIGHTS not in kept.manifest["files"]
         assert len(kept.array("patterns")["step"]) > 0
+
+
+def test_a_sweep_hands_on_that_another_machine_is_accepted(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    assert cli.main(["sweep", "--accept-another-machine"]) == 0
+    assert trainer.accepts == [True] * 3
+    trainer = make_trainer(diverging=CONFIGS[0].seed)
+    shutil.rmtree(paths.recorded())
+    assert cli.main(["sweep"]) == 0
+    assert trainer.accepts == [False] * 3
 
 
 def test_a_line_comes_as_soon_as_its_run_is_recorded(folder: Path, make_trainer: Callable[..., Trainer]) -> None:

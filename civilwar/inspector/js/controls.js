@@ -1,7 +1,8 @@
 // The bar above the views: step with play and pause, layer, query head, measure, text. And a line that says what is
 // selected.
 
-import { html, written } from "./drawing.js";
+import { html, steady } from "./drawing.js";
+import { longest, widest, written } from "./words.js";
 
 /** @import { Context, FieldName, State, Update } from "./types.d.ts" */
 
@@ -65,17 +66,22 @@ export function controls(context) {
     );
   }
 
-  const said = html(context.root, "p", { class: "cwi-said", "aria-live": "polite" });
-  bar.after(said);
+  const line = html(context.root, "p", { class: "cwi-said", "aria-live": "polite" });
+  bar.after(line);
+  const said = steady(line);
   const [norm, entropy] = [data.measure("norm_mean"), data.measure("entropy_normalised")];
   /** @type {(state: State) => void} */
   const announce = ({ step, layer, head }) => {
     const [length, spread] = [norm, entropy].map((measure) => written(data.value(measure, step, layer, head)));
+    /** @type {(at: number | string, what: string, length_: string, spread_: string, since: string) => string} */
+    const sentence = (at, what, length_, spread_, since) =>
+      `Layer ${layer}, query head ${head} (KV head ${data.kvHead(head)}) at step ${at}: ` +
+      `${what}key norm ${length_}, attention entropy ${spread_} of 1${since}.`;
     const kind = data.hasKinds ? `${data.kind(step, layer, head).name}; ` : "";
-    const snapshot = data.tickStep(entropy.clock, step);
-    const from = snapshot === step ? "" : ` (snapshot of step ${snapshot})`;
-    const who = `Layer ${layer}, query head ${head} (KV head ${data.kvHead(head)}) at step ${step}`;
-    said.textContent = `${who}: ${kind}key norm ${length}, attention entropy ${spread} of 1${from}.`;
+    said.textContent = sentence(step, kind, length, spread, data.since(entropy.clock, step));
+    const most = widest(meta.last_step);
+    const longestKind = data.hasKinds ? `${longest(meta.kinds.map(({ name }) => name))}; ` : "";
+    said.keep(sentence(most, longestKind, "88.88", "88.88", ` (of step ${most})`));
   };
 
   let timer = 0;
@@ -83,7 +89,7 @@ export function controls(context) {
     clearInterval(timer);
     timer = 0;
     play.textContent = "Play";
-    said.setAttribute("aria-live", "polite");
+    line.setAttribute("aria-live", "polite");
     announce(store.state);
   };
   // one pass over the run in about ten seconds, whatever its length
@@ -94,7 +100,7 @@ export function controls(context) {
     if (store.state.step >= meta.last_step) store.set({ step: 0 });
     play.textContent = "Pause";
     // a screen reader would drown while the slider plays
-    said.setAttribute("aria-live", "off");
+    line.setAttribute("aria-live", "off");
     timer = window.setInterval(() => {
       // a widget that left the page plays no more
       if (store.state.step >= meta.last_step || !bar.isConnected) return stop();

@@ -2,8 +2,9 @@
 // other. civilwar/inspector/values.py has the same numbers, to the bit: a test holds the two together.
 
 import { unpack } from "./codec.js";
+import { longest, widest, withUnit, written } from "./words.js";
 
-/** @import { Clock, Kind, LoadLayer, Measure, NamedArray, Packed, Range, Tint } from "./types.d.ts" */
+/** @import { Clock, Kind, LoadLayer, Measure, NamedArray, Packed, Range, Text, Tint } from "./types.d.ts" */
 
 /** Milliseconds after which a layer that was asked for counts as late. */
 const PATIENCE = 10_000;
@@ -24,8 +25,15 @@ export class RunData {
     this.failed = new Set();
     /** @type {Set<number>} */
     this.late = new Set();
-    this.whenThere = () => {};
+    /** Who is told when a layer's patterns have come. @type {(() => void)[]} */
+    this.whenThere = [];
+    /** The run's short texts, and then the reader's own. @type {Text[]} */
+    this.texts = [...meta.texts];
+    /** Attention on the reader's own texts, [layer, query head, triangle]. @type {NamedArray[]} */
+    this.own = [];
     this.loadLayer = loadLayer;
+    /** Whether a kernel was asked for anything, and none has answered so far. */
+    this.alone = false;
     /** @type {Map<string, Range>} */
     this.extents = new Map();
     /** @type {Map<string, number>} */
@@ -181,6 +189,52 @@ export class RunData {
     return { color: off < 0 ? this.meta.less : this.meta.more, strength: Math.min(Math.abs(off), 1) };
   }
 
+  /** @type {(layer: number | string, queryHead: number) => string} */
+  headName(layer, queryHead) {
+    return `Layer ${layer}, query head ${queryHead} (KV head ${this.kvHead(queryHead)})`;
+  }
+
+  /** @type {() => string} */
+  widestName() {
+    return this.headName(widest(this.meta.n_layers), this.meta.n_query_heads - 1);
+  }
+
+  /**
+   * What a head has by a measure or as its kind, for a reader: with its unit, the null beside it and the step it is of.
+   * @type {(metric: string, step: number, layer: number, queryHead: number) => string}
+   */
+  told(metric, step, layer, queryHead) {
+    if (metric === "kind") {
+      return `${this.kind(step, layer, queryHead).name}${this.since(this.meta.kind_clock ?? 0, step)}.`;
+    }
+    const measure = this.measure(metric);
+    const value = withUnit(written(this.value(measure, step, layer, queryHead)), measure);
+    const band = this.band(measure, step, layer);
+    const null_ = band ? `; null ${[...new Set(band.map(written))].join(" to ")}` : "";
+    return `${measure.label} ${value}${null_}${this.since(measure.clock, step)}.`;
+  }
+
+  /**
+   * No text of told() is longer than this one.
+   * @type {(metric: string) => string}
+   */
+  widestTold(metric) {
+    const at = ` (of step ${widest(this.meta.last_step)})`;
+    if (metric === "kind") return `${longest(this.meta.kinds.map((kind) => kind.name))}${at}.`;
+    const measure = this.measure(metric);
+    const null_ = measure.null ? "; null 88.88 to 88.88" : "";
+    return `${measure.label} ${withUnit("88.88", measure)}${null_}${at}.`;
+  }
+
+  /**
+   * The recorded step that stands for another, where it is another.
+   * @type {(clock: Clock, step: number) => string}
+   */
+  since(clock, step) {
+    const recorded = this.tickStep(clock, step);
+    return recorded === step ? "" : ` (of step ${recorded})`;
+  }
+
   get hasPatterns() {
     return this.meta.pattern_clock !== null;
   }
@@ -195,7 +249,7 @@ export class RunData {
       this.layers.set(layer, null);
       const patience = setTimeout(() => {
         this.late.add(layer);
-        this.whenThere();
+        for (const tell of this.whenThere) tell();
       }, PATIENCE);
       this.loadLayer(layer)
         .then(unpack)
@@ -206,10 +260,38 @@ export class RunData {
         })
         .then(() => {
           clearTimeout(patience);
-          this.whenThere();
+          for (const tell of this.whenThere) tell();
         });
     }
     return this.layers.get(layer) ?? null;
+  }
+
+  /**
+   * Why patterns() has nothing.
+   * @type {(layer: number) => string}
+   */
+  whyNot(layer) {
+    if (this.failed.has(layer)) return "could not be loaded";
+    if (this.alone) return "is not in this page: it needs a running kernel, and none answers";
+    if (this.late.has(layer)) return "has not come yet";
+    return "is on its way";
+  }
+
+  /**
+   * A text that the reader wrote, with the trained model's attention on it: the last of the texts.
+   * @type {(text: Text, weights: NamedArray) => number}
+   */
+  addText(text, weights) {
+    this.own.push(weights);
+    return this.texts.push(text) - 1;
+  }
+
+  /**
+   * Which attention on a text is shown: a run's snapshot; of a reader's own text only the present model's.
+   * @type {(text: number, at: number | string) => string}
+   */
+  ofText(text, at) {
+    return text < this.meta.texts.length ? `snapshot of step ${at}` : "the present weights on your text";
   }
 
   /**
@@ -217,6 +299,11 @@ export class RunData {
    * @type {(layer: number, step: number, text: number, queryHead: number) => NamedArray["data"] | null}
    */
   triangle(layer, step, text, queryHead) {
+    if (text >= this.meta.texts.length) {
+      const { shape, data } = this.own[text - this.meta.texts.length];
+      const at = (layer * shape[1] + queryHead) * shape[2];
+      return data.subarray(at, at + shape[2]);
+    }
     const array = this.patterns(layer);
     if (!array) return null;
     const [, texts, heads, size] = array.shape;

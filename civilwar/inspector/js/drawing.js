@@ -1,5 +1,7 @@
 // Small tools for SVG and HTML. Text always goes in as text, never as markup.
 
+import { label } from "./words.js";
+
 /** @import { Attributes, Box, Range, Scale } from "./types.d.ts" */
 
 export const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
@@ -49,6 +51,30 @@ export function dress(node, parent, attributes, text = undefined) {
 }
 
 /**
+ * Set an attribute where it differs: a browser takes a setting for a change.
+ * @type {(node: Element, name: string, value: string | number | boolean) => void}
+ */
+export function redress(node, name, value) {
+  const text = String(value);
+  if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+}
+
+/**
+ * Room for the longest text that a node will ever hold, so that nothing below it moves while its text changes.
+ * Its texts go into the node that is returned.
+ * @type {(node: HTMLElement) => HTMLElement & { keep: (longest: string) => void }}
+ */
+export function steady(node) {
+  node.classList.add("cwi-steady");
+  const text = html(node, "span");
+  /** @type {(longest: string) => void} */
+  const keep = (longest) => {
+    if (node.dataset.room !== longest) node.dataset.room = longest;
+  };
+  return Object.assign(text, { keep });
+}
+
+/**
  * From a range of values to a range of pixels, and back.
  * @type {(values: Range, pixels: Range) => Scale}
  */
@@ -74,26 +100,6 @@ export function ticks([low, high], about = 6) {
     found.push(Math.round(value / step) * step);
   }
   return found;
-}
-
-/**
- * A value for a reader, with about two digits.
- * @type {(value: number | null | undefined) => string}
- */
-export function written(value) {
-  if (value === undefined || value === null || Number.isNaN(value)) return "undefined";
-  const size = Math.abs(value);
-  const small = size < 0.01 && value !== 0;
-  const text = small ? value.toPrecision(2) : value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
-  return text.replace("-", "\u2212");
-}
-
-/**
- * A value at a tick.
- * @type {(value: number) => string}
- */
-export function label(value) {
-  return String(Number(value.toPrecision(6))).replace("-", "\u2212");
 }
 
 /**

@@ -1,7 +1,8 @@
 // Gain: the layer's gain by RoPE frequency, golden dimensions marked, and how the head's key energy lies on it.
 
-import { dress, label, level, scale, svg, ticks, upright } from "./drawing.js";
+import { level, redress, scale, svg, ticks, upright } from "./drawing.js";
 import { panel } from "./panel.js";
+import { label, widest } from "./words.js";
 
 /** @import { Cell, Context, Range, State, Update } from "./types.d.ts" */
 
@@ -13,10 +14,16 @@ export function gain(context) {
   const upper = { left: 46, right: width - 10, top: 12, bottom: 138 };
   const lower = { left: 46, right: width - 10, top: 158, bottom: height - 36 };
   const hasGain = data.arrays.gain.data.some((value) => Number.isFinite(value));
+  const hasEnergy = data.arrays.energy.data.some((value) => Number.isFinite(value));
+  if (!hasGain && !hasEnergy) {
+    const nothing = panel(context, { name: "gain", title: "Gain", width, height: 20, rows: () => [["gain"]] });
+    nothing.note.textContent = "No norm on the keys of this model is known, so there is no gain to show.";
+    return () => {};
+  }
   const [low, high] = hasGain ? data.extent("gain") : [0.9, 1.1];
   /** @type {Range} */
   const gainRange = [Math.min(low, 0.9) - 0.05, Math.max(high, 1.1) + 0.05];
-  const mostEnergy = data.extent("energy")[1] * 1.03;
+  const mostEnergy = hasEnergy ? data.extent("energy")[1] * 1.03 : 1.03;
   const x = scale([0, meta.d_head], [upper.left, upper.right]);
   const bar = (upper.right - upper.left) / meta.d_head;
   const y = scale(gainRange, [upper.bottom, upper.top]);
@@ -63,7 +70,7 @@ export function gain(context) {
   const wavelengths = data.arrays.wavelength.data;
   for (let pair = 0; pair < wavelengths.length; pair += Math.max(1, Math.round(wavelengths.length / 8))) {
     const tokens = wavelengths[pair];
-    if (Number.isNaN(tokens)) continue;
+    if (!Number.isFinite(tokens)) continue;
     const text = tokens >= 1000 ? `${(tokens / 1000).toFixed(0)}k` : tokens.toFixed(0);
     svg(picture, "text", { x: x(2 * pair + 1), y: lower.bottom + 13, "text-anchor": "middle" }, text);
   }
@@ -98,11 +105,15 @@ export function gain(context) {
       const [top, bottom] = value >= 1 ? [y(value), y(1)] : [y(1), y(value)];
       const tall = Math.max(bottom - top, 0.5).toFixed(1);
       const fill = value >= 1 ? meta.more : meta.less;
-      dress(entry.gain, null, Number.isNaN(value) ? { height: 0 } : { y: top.toFixed(1), height: tall, fill });
+      if (Number.isNaN(value)) redress(entry.gain, "height", 0);
+      else
+        Object.entries({ y: top.toFixed(1), height: tall, fill }).forEach(([key, it]) => redress(entry.gain, key, it));
       const energy = energyAt(energyOf(layer, head, dimension, step));
       const filled = Math.max(lower.bottom - energy, 0).toFixed(1);
-      dress(entry.energy, null, { y: energy.toFixed(1), height: filled, fill: meta.kv_colors[data.kvHead(head)] });
-      entry.mark.setAttribute("visibility", golden(layer, dimension) ? "visible" : "hidden");
+      redress(entry.energy, "y", energy.toFixed(1));
+      redress(entry.energy, "height", filled);
+      redress(entry.energy, "fill", meta.kv_colors[data.kvHead(head)]);
+      redress(entry.mark, "visibility", golden(layer, dimension) ? "visible" : "hidden");
     });
     const count = dimensions.filter((dimension) => golden(layer, dimension)).length;
     const kvHead = data.kvHead(head);
@@ -110,12 +121,15 @@ export function gain(context) {
       ? `Layer ${layer}: its gain, and the keys of KV head ${kvHead} before it`
       : `Layer ${layer} has no gain; energy of KV head ${kvHead}`;
     const snapshot = data.tickStep(meta.energy_clock, step);
-    const when =
+    /** @type {(step: number | string) => string} */
+    const when = (at) =>
       meta.last_step > 0
-        ? `Snapshot of step ${snapshot}. Triangles: ${count} golden dimensions, by the end of training.`
+        ? `Snapshot of step ${at}. Triangles: ${count} golden dimensions, by the end of training.`
         : `Triangles: ${count} golden dimensions.`;
     const grey = beyond >= 0 ? ` Grey: wavelengths above the context of ${meta.context} tokens.` : "";
-    note.textContent = `${when} Energy 1 is an even share.${grey}`;
+    const rest = `Energy 1 is an even share.${grey}`;
+    note.textContent = `${when(snapshot)} ${rest}`;
+    note.keep(`${when(widest(meta.last_step))} ${rest}`);
     const described = `Gain of the ${meta.d_head} dimensions of layer ${layer} by RoPE wavelength`;
     picture.setAttribute(
       "aria-label",

@@ -19,6 +19,11 @@ import { NAMES } from "./state.js";
  * @property {(content: unknown) => void} send
  */
 
+/** Milliseconds in which a kernel that runs answers; a busy one answers later, and what it sends is then shown. */
+const PATIENCE = 2000;
+const ALONE =
+  "No kernel answers: the numbers were saved with this notebook, attention patterns were not. Run this cell again.";
+
 /** @type {(widget: { model: Model, el: HTMLElement }) => Promise<() => void>} */
 export async function render({ model, el }) {
   const root = html(el, "div", { class: "cw-inspector" });
@@ -26,8 +31,10 @@ export async function render({ model, el }) {
   const waiting = new Map();
   /** @type {(message: { kind: string, layer: number }, buffers: BlobPart[]) => void} */
   const onMessage = (message, buffers) => {
+    answered();
     if (message.kind === "layer") waiting.get(message.layer)?.(buffers[0]);
   };
+  let answered = () => {};
   model.on("msg:custom", onMessage);
   /** @type {LoadLayer} */
   const loadLayer = (layer) =>
@@ -39,7 +46,20 @@ export async function render({ model, el }) {
   // from here on nothing waits, so that what Python sets meanwhile is not overwritten with what was there before
   /** @type {() => Wanted} */
   const wanted = () => Object.fromEntries(NAMES.map((name) => [name, model.get(FIELDS[name].trait)]));
-  const store = mount(root, packed, loadLayer, wanted(), model.get("views"));
+  const { data, store, say } = mount(root, packed, loadLayer, wanted(), model.get("views"));
+  answered = () => {
+    clearTimeout(patience);
+    if (!data.alone) return;
+    data.alone = false;
+    say("");
+    for (const tell of data.whenThere) tell();
+  };
+  const patience = setTimeout(() => {
+    data.alone = true;
+    say(ALONE);
+    for (const tell of data.whenThere) tell();
+  }, PATIENCE);
+  model.send({ kind: "hello" });
   let sharing = false;
   /** @type {(state: State) => void} */
   const share = (state) => {
@@ -62,6 +82,7 @@ export async function render({ model, el }) {
   const events = NAMES.map((name) => `change:${FIELDS[name].trait}`);
   for (const event of events) model.on(event, follow);
   return () => {
+    clearTimeout(patience);
     model.off("msg:custom", onMessage);
     for (const event of events) model.off(event, follow);
   };

@@ -1,17 +1,21 @@
 // Map: every query head of every layer, grouped under its KV head, coloured by a measure or by kind.
 
-import { dress, html, svg, written } from "./drawing.js";
+import { dress, html, redress, svg } from "./drawing.js";
 import { panel } from "./panel.js";
+import { written } from "./words.js";
 
 /** @import { Attributes, Context, Header, Measure, Update } from "./types.d.ts" */
 
-const CELL = { width: 40, height: 26, gap: 8 };
+/** Large enough for a finger, also where a picture shrinks to a phone. */
+const CELL = { width: 40, narrow: 27, height: 27, gap: 8 };
+/** Pixels below which nobody hits a cell for sure. */
+const TARGET = 24;
 
 /** @type {(context: Context) => Update} */
 export function map(context) {
   const { data, store } = context;
   const { meta } = data;
-  const cell = { ...CELL, height: meta.n_layers > 10 ? 15 : CELL.height };
+  const cell = { ...CELL, width: meta.n_query_heads > 8 ? CELL.narrow : CELL.width };
   const left = 34;
   const top = 34;
   /** @type {(head: number) => number} */
@@ -26,7 +30,10 @@ export function map(context) {
     const every = data.heads();
     return [header, ...every.map(([layer, head]) => [recorded, layer, head, data.kvHead(head), shown(layer, head)])];
   };
-  const { picture, note, heading } = panel(context, { name: "map", title: "All heads", width, height, rows });
+  const parts = panel(context, { name: "map", title: "All heads", width, height, rows });
+  const { picture, note, heading } = parts;
+  parts.scrolls((width * TARGET) / Math.min(cell.width, cell.height), "Map of all heads");
+  const read = parts.readout();
   const described = "All heads: one row a layer, one cell a query head. Arrow keys select.";
   dress(picture, null, { role: "grid", "aria-label": described });
 
@@ -57,14 +64,33 @@ export function map(context) {
     small(row, { x: left - 5, y: base, "text-anchor": "end", role: "rowheader" }, `L${layer}`);
     for (let head = 0; head < meta.n_query_heads; head++) {
       const group = svg(row, "g", { role: "gridcell", tabindex: -1, class: "cwi-cell" });
+      // the gaps between cells are hit too
+      svg(group, "rect", { x: place(head) - 1, y: y - 1, width: cell.width, height: cell.height, class: "cwi-hit" });
       svg(group, "rect", { x: place(head), y, ...size, class: "cwi-ground" });
-      const fill = svg(group, "rect", { x: place(head), y, ...size });
+      const fill = svg(group, "rect", { x: place(head), y, ...size, class: "cwi-fill" });
       const middle = { x: place(head) + cell.width / 2 - 1, y: base, "text-anchor": "middle" };
       const code = svg(group, "text", { ...middle, class: "cwi-small cwi-code" });
       group.addEventListener("click", () => store.set({ layer, head }));
+      for (const event of ["pointerenter", "focus"]) group.addEventListener(event, () => look({ layer, head }));
+      for (const event of ["pointerleave", "blur"]) group.addEventListener(event, () => look(null));
       cells.push({ layer, head, group, fill, code });
     }
   }
+  /**
+   * The cell under the pointer or the focus; otherwise the selected one is told.
+   * @type {{ layer: number, head: number } | null}
+   */
+  let looked = null;
+  /** @type {(at: typeof looked) => void} */
+  const look = (at) => {
+    looked = at;
+    tell();
+  };
+  const tell = () => {
+    const { layer, head } = looked ?? store.state;
+    const { step, metric } = store.state;
+    read.textContent = `${data.headName(layer, head)}: ${data.told(metric, step, layer, head)}`;
+  };
   const frame = svg(picture, "rect", { ...size, class: "cwi-selected", role: "presentation" });
 
   picture.addEventListener("keydown", (event) => {
@@ -87,9 +113,10 @@ export function map(context) {
 
   /** @type {(cell: typeof cells[number], color: string, strength: number, text: string, said: string) => void} */
   const show = ({ layer, head, group, fill, code }, color, strength, text, said) => {
-    dress(fill, null, { fill: color, "fill-opacity": strength.toFixed(3) });
+    redress(fill, "fill", color);
+    redress(fill, "fill-opacity", strength.toFixed(3));
     if (code.textContent !== text) code.textContent = text;
-    group.setAttribute("aria-label", `Layer ${layer}, query head ${head}, KV head ${data.kvHead(head)}: ${said}`);
+    redress(group, "aria-label", `${data.headName(layer, head)}: ${said}`);
   };
 
   /** @type {(step: number) => void} */
@@ -136,9 +163,12 @@ export function map(context) {
       dress(frame, null, { x: place(state.head), y: top + state.layer * cell.height });
       for (const { layer, head, group } of cells) {
         const selected = layer === state.layer && head === state.head;
-        dress(group, null, { "aria-selected": selected, tabindex: selected ? 0 : -1 });
+        redress(group, "aria-selected", selected);
+        redress(group, "tabindex", selected ? 0 : -1);
       }
     }
+    read.keep(`${data.widestName()}: ${data.widestTold(state.metric)}`);
+    tell();
   };
 }
 

@@ -28,18 +28,23 @@ class Deferred {
 /** @type {Map<string, Deferred<BlobPart>>} */
 const deliveries = new Map();
 
-// what a data script calls: its name, and its block as base64
+/** @type {(name: string) => Deferred<BlobPart>} */
+function awaited(name) {
+  const delivery = deliveries.get(name) ?? new Deferred();
+  deliveries.set(name, delivery);
+  return delivery;
+}
+
+// what a data script calls: its name, and its block as base64. In a page that is one file it does so before anybody asks.
 Object.assign(window, {
   /** @type {(name: string, block: string) => void} */
-  civilwarInspector: (name, block) => deliveries.get(name)?.resolve(fromBase64(block)),
+  civilwarInspector: (name, block) => awaited(name).resolve(fromBase64(block)),
 });
 
 /** @type {(name: string) => Promise<BlobPart>} */
 function deliver(name) {
-  let delivery = deliveries.get(name);
-  if (!delivery) {
-    const asked = (delivery = new Deferred());
-    deliveries.set(name, asked);
+  if (!deliveries.has(name)) {
+    const asked = awaited(name);
     const address = name.split("/").map(encodeURIComponent).join("/");
     const script = html(null, "script", { src: `${BASE}inspector/${address}.js` });
     script.onerror = () => {
@@ -48,7 +53,7 @@ function deliver(name) {
     };
     document.head.append(script);
   }
-  return delivery.promise;
+  return awaited(name).promise;
 }
 
 /**
@@ -58,11 +63,16 @@ function deliver(name) {
 async function start(root, addressed) {
   const { run, views = "", ...preset } = root.dataset;
   const packed = await unpack(await deliver(`${run}/core`));
-  const wanted = addressed ? readAddress(window.location.hash) : {};
   /** @type {LoadLayer} */
   const loadLayer = (layer) => deliver(`${run}/layer-${String(layer).padStart(2, "0")}`);
-  const store = mount(root, packed, loadLayer, { ...preset, ...wanted }, views.split(" "));
-  if (Object.keys(wanted).length) root.scrollIntoView({ block: "start" });
+  const { store, follow } = mount(root, packed, loadLayer, preset, views.split(" "));
+  const heed = () => {
+    const asked = readAddress(window.location.hash);
+    if (!Object.keys(asked).length) return;
+    follow(asked);
+    root.scrollIntoView({ block: "start" });
+  };
+  if (addressed) heed();
   root.dataset.ready = "true";
   if (!addressed) return;
   let pending = 0;
@@ -71,12 +81,7 @@ async function start(root, addressed) {
     clearTimeout(pending);
     pending = window.setTimeout(() => window.history.replaceState(null, "", writeAddress(state)), 200);
   });
-  window.addEventListener("hashchange", () => {
-    const asked = readAddress(window.location.hash);
-    if (!Object.keys(asked).length) return;
-    store.set(asked);
-    root.scrollIntoView({ block: "start" });
-  });
+  window.addEventListener("hashchange", heed);
 }
 
 function startAll() {

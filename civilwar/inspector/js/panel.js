@@ -1,6 +1,6 @@
 // A view's frame: title, SVG with a spoken description, a note below, and the two ways to take it away.
 
-import { SVG_NAMESPACE, dress, html, svg } from "./drawing.js";
+import { SVG_NAMESPACE, dress, html, steady, svg } from "./drawing.js";
 
 /** @import { Cell, Context } from "./types.d.ts" */
 
@@ -18,9 +18,10 @@ const INLINED = [
 export function panel(context, { name, title, width, height, rows }) {
   const figure = html(context.views, "figure", { class: `cwi-panel cwi-${name}`, "data-view": name });
   const head = html(figure, "div", { class: "cwi-head" });
-  const heading = html(head, "p", { class: "cwi-heading" }, title);
+  const heading = steady(html(head, "p", { class: "cwi-heading" }));
+  heading.textContent = title;
   const picture = svg(figure, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
-  const note = html(figure, "figcaption", { class: "cwi-note" });
+  const note = steady(html(figure, "figcaption", { class: "cwi-note" }));
   const save = html(head, "span", { class: "cwi-save" });
   /** @type {(text: string, what: string, act: () => void) => void} */
   const button = (text, what, act) => {
@@ -34,7 +35,27 @@ export function panel(context, { name, title, width, height, rows }) {
   };
   button("SVG", title.toLowerCase(), () => download(file("svg"), "image/svg+xml", standalone(picture, figure)));
   button("CSV", `the data of ${title.toLowerCase()}`, () => download(file("csv"), "text/csv", csv(rows())));
-  return { figure, heading, picture, note, save };
+  /**
+   * A picture that would be too small to read or to hit below `least` pixels: it then scrolls, and the hint says so.
+   * @type {(least: number, label: string) => HTMLElement}
+   */
+  const scrolls = (least, label) => {
+    const scroll = html(null, "div", { class: "cwi-scroll", role: "group", tabindex: 0, "aria-label": label });
+    picture.replaceWith(scroll);
+    scroll.append(picture);
+    picture.style.minWidth = `${Math.ceil(least)}px`;
+    return scroll;
+  };
+  /**
+   * A line below the picture for the value under the pointer.
+   * @type {() => ReturnType<typeof steady>}
+   */
+  const readout = () => {
+    const line = html(null, "p", { class: "cwi-read" });
+    figure.insertBefore(line, figure.querySelector("figcaption"));
+    return steady(line);
+  };
+  return { figure, heading, picture, note, save, scrolls, readout };
 }
 
 /** @type {(picture: SVGSVGElement, figure: HTMLElement) => string} */

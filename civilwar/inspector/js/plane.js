@@ -1,8 +1,9 @@
 // Plane: attention entropy against key norm of every query head, the report's central picture, with the selected head's
 // trail.
 
-import { axes, dress, path, scale, svg } from "./drawing.js";
+import { axes, dress, path, redress, scale, svg } from "./drawing.js";
 import { panel } from "./panel.js";
+import { widest } from "./words.js";
 
 /** @import { Context, Measure, Range, State, Update } from "./types.d.ts" */
 
@@ -30,26 +31,43 @@ export function plane(context) {
     });
     return [["step_of_norm", "step_of_entropy", "layer", "query_head", "kv_head", across.key, up.key], ...points];
   };
-  const { picture, note, heading } = panel(context, { name: "plane", title: "Norm and focus", width, height, rows });
+  const parts = panel(context, { name: "plane", title: "Norm and focus", width, height, rows });
+  const { picture, note, heading } = parts;
+  const read = parts.readout();
   axes(picture, x, y, box, { x: `${across.label} (of the KV head)`, y: up.label, xRange, yRange });
   const trail = svg(picture, "path", { fill: "none", class: "cwi-trail" });
   const dots = data.heads().map(([layer, head]) => {
     const dot = svg(picture, "circle", { class: "cwi-point" });
     dot.addEventListener("click", () => store.set({ layer, head }));
-    svg(dot, "title", {}, `layer ${layer}, query head ${head}`);
+    dot.addEventListener("pointerenter", () => tell({ layer, head }));
+    dot.addEventListener("pointerleave", () => tell(store.state));
     return { layer, head, dot };
   });
 
+  /** @type {(head: { layer: number, head: number }) => void} */
+  const tell = ({ layer, head }) => {
+    const { step } = store.state;
+    const both = [across, up].map((measure) => data.told(measure.key, step, layer, head));
+    read.textContent = `${data.headName(layer, head)}: ${both.join(" ")}`;
+    const longest = [across, up].map((measure) => data.widestTold(measure.key));
+    read.keep(`${data.widestName()}: ${longest.join(" ")}`);
+  };
   /** @type {(state: State) => void} */
   const move = ({ step }) => {
     for (const { layer, head, dot } of dots) {
       const [norm, entropy] = [data.value(across, step, layer, head), data.value(up, step, layer, head)];
       const there = !Number.isNaN(norm) && !Number.isNaN(entropy);
       const [cx, cy] = there ? [x(norm).toFixed(1), y(entropy).toFixed(1)] : [0, 0];
-      dress(dot, null, { cx, cy, visibility: there ? "visible" : "hidden" });
+      redress(dot, "cx", cx);
+      redress(dot, "cy", cy);
+      redress(dot, "visibility", there ? "visible" : "hidden");
     }
     const [normStep, snapshot] = [across, up].map((measure) => data.tickStep(measure.clock, step));
-    heading.textContent = `Key norm at step ${normStep}, attention entropy at snapshot ${snapshot}`;
+    /** @type {(first: number | string, second: number | string) => string} */
+    const of = (first, second) => `Key norm at step ${first}, attention entropy at snapshot ${second}`;
+    heading.textContent = of(normStep, snapshot);
+    heading.keep(of(widest(meta.last_step), widest(meta.last_step)));
+    tell(store.state);
   };
   /** @type {(state: State) => void} */
   const choose = ({ layer, head }) => {
@@ -61,6 +79,7 @@ export function plane(context) {
         class: same && dot.head === head ? "cwi-point cwi-chosen" : same ? "cwi-point" : "cwi-point cwi-other",
       });
     }
+    tell({ layer, head });
     const steps = meta.clocks[up.clock];
     const [norms, entropies] = [across, up].map((measure) =>
       steps.map((step) => data.value(measure, step, layer, head)),

@@ -36,18 +36,55 @@ export class Store {
       const number = Math.round(Number(value));
       return Number.isFinite(number) ? Math.min(Math.max(number, 0), most) : otherwise;
     };
-    const text = within(wanted.text, Math.max(meta.texts.length - 1, 0), 0);
-    const last = Math.max((meta.texts[text]?.tokens.length ?? 1) - 1, 0);
+    const { texts } = this.data;
+    const text = within(wanted.text, Math.max(texts.length - 1, 0), 0);
+    const last = Math.max((texts[text]?.tokens.length ?? 1) - 1, 0);
     const metric = String(wanted.metric);
-    const known = this.data.measures.has(metric) || (metric === "kind" && this.data.hasKinds);
     return {
       step: within(wanted.step, meta.last_step, meta.last_step),
       layer: within(wanted.layer, meta.n_layers - 1, 0),
       head: within(wanted.head, meta.n_query_heads - 1, 0),
-      metric: known ? metric : meta.default,
+      metric: this.knows(metric) ? metric : meta.default,
       text,
       query: Number(wanted.query) < 0 ? last : within(wanted.query, last, last),
     };
+  }
+
+  /**
+   * What of an address can be followed, and of the rest why it cannot.
+   * @type {(asked: Wanted) => { wanted: Wanted, refused: string[] }}
+   */
+  heed(asked) {
+    const { meta, texts } = this.data;
+    /** @type {Partial<Record<FieldName, [low: number, high: number, what: string]>>} */
+    const whole = {
+      layer: [0, meta.n_layers - 1, "layers"],
+      head: [0, meta.n_query_heads - 1, "query heads"],
+      step: [0, meta.last_step, "steps"],
+      text: [0, texts.length - 1, "texts"],
+      query: [-1, Math.max(...texts.map(({ tokens }) => tokens.length), 1) - 1, "tokens"],
+    };
+    /** @type {Wanted} */
+    const wanted = {};
+    /** @type {string[]} */
+    const refused = [];
+    for (const name of /** @type {FieldName[]} */ (Object.keys(asked))) {
+      const value = String(asked[name]);
+      const limits = whole[name];
+      if (!Object.hasOwn(FIELDS, name)) refused.push(`${name} is nothing that can be chosen`);
+      else if (limits && !/^-?\d+$/.test(value)) refused.push(`${name}=${value} is no whole number`);
+      else if (limits && (Number(value) < limits[0] || Number(value) > limits[1])) {
+        refused.push(`${name}=${value}, where ${meta.name} has ${limits[2]} ${limits[0]} to ${limits[1]}`);
+      } else if (name === "metric" && !this.knows(value))
+        refused.push(`metric=${value}, which is no measure of this run`);
+      else wanted[name] = asked[name];
+    }
+    return { wanted, refused };
+  }
+
+  /** @type {(metric: string) => boolean} */
+  knows(metric) {
+    return this.data.measures.has(metric) || (metric === "kind" && this.data.hasKinds);
   }
 
   /** @type {(changes: Wanted) => void} */
@@ -66,12 +103,12 @@ export class Store {
 }
 
 /**
- * What an address like `#layer=3&head=5&step=128` asks for.
+ * What an address like `#layer=3&head=5&step=128` asks for; nothing where it names a place on the page.
  * @type {(hash: string) => Wanted}
  */
 export function readAddress(hash) {
-  const asked = new URLSearchParams(hash.replace(/^#/, ""));
-  return Object.fromEntries([...asked].filter(([name]) => Object.hasOwn(FIELDS, name)));
+  const asked = [...new URLSearchParams(hash.replace(/^#/, ""))];
+  return asked.some(([name]) => Object.hasOwn(FIELDS, name)) ? Object.fromEntries(asked) : {};
 }
 
 /** @type {(state: State) => string} */

@@ -102,6 +102,16 @@ export interface Context {
   views: HTMLElement;
 }
 
+/** An inspector on the page. */
+export interface Mounted {
+  data: RunData;
+  store: Store;
+  /** As an address asks; what cannot be followed is said. */
+  follow: (asked: Wanted) => void;
+  /** A sentence above everything; an empty one takes it away. */
+  say: (text: string) => void;
+}
+
 export interface Tint {
   color: string;
   /** 0 to 1. */
