@@ -60,7 +60,7 @@ def _label_outer(ax: Axes, place: int, columns: int, n: int) -> None:
 def _wrap_title(ax: Axes, width: float) -> None:
     for title in (ax.title, ax._left_title, ax._right_title):  # type: ignore[attr-defined] # there is no public way
         if text := title.get_text():
-            letters = int(width * 72 / (_LETTER * title.get_fontsize()))
+            letters = int(width * 72 / (_LETTER * float(title.get_fontsize())))
             title.set_text("\n".join(textwrap.wrap(text, max(letters, 12))))
 
 
@@ -71,7 +71,7 @@ def _thin_ticks(ax: Axes, width: float) -> None:
     ticks, texts = ax.get_xticks(), [label.get_text() for label in ax.get_xticklabels()]
     if not any(texts):
         return
-    size = ax.get_xticklabels()[0].get_fontsize()
+    size = float(ax.get_xticklabels()[0].get_fontsize())
     longest = max(len(line) for text in texts for line in text.split("\n"))
     room = 0.8 * width * 72 / (_LETTER * size * (longest + 1))
     if len(texts) <= room:
@@ -100,11 +100,11 @@ def _take_legends(figure: Figure, panels: list[Axes]) -> list[Legend]:
 def _legend_below(figure: Figure, legend: Legend) -> int:
     """The legend again, below all panels or above them. Returns how many rows it has."""
     texts = [text.get_text() for text in legend.get_texts()]
-    size = legend.get_texts()[0].get_fontsize()
+    size = float(legend.get_texts()[0].get_fontsize())
     letters = WIDTH * 72 / (_LETTER * size)
     columns = max(1, min(len(texts), int(letters // (max(map(len, texts)) + 7))))
     figure.legend(
-        legend.legend_handles,
+        [handle for handle in legend.legend_handles if handle is not None],
         texts,
         # the label of all horizontal axes has its place below
         loc="outside upper center" if figure.get_supxlabel() else "outside lower center",
