@@ -67,7 +67,7 @@ js: node_modules/.package-lock.json
 	npm run check
 
 sweep: $(ENVIRONMENT)
-	$(BIN)/python -m civilwar.cli sweep
+	$(BIN)/python -m civilwar.cli sweep --publish
 
 # hours on two cores, minutes on a GPU; goes on where it was interrupted. A control is recorded as the sweep's are, since no
 # inspector opens it

@@ -16,12 +16,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from civilwar import cli, paths
 from civilwar.commands.speaking import in_one_sentence
 from civilwar.corpus.corpus import load_corpus
+from civilwar.files import atomic_path
 from civilwar.pages import publish
 from civilwar.recipe import plan
 from civilwar.recipe.config import make_config
@@ -64,10 +66,32 @@ def tokens(corpus: str) -> int:
 
 
 def sweep(corpus: str) -> int:
-    """``civilwar sweep`` of a plan of two runs."""
+    """``civilwar sweep --publish`` of a plan of two runs."""
     two = [make_config("smoke", variant, 1, corpus) for variant in ("baseline", "no_gain_decay")]
-    plan.sweep = lambda *anything: two
-    return cli.main(["sweep", "--preset", "smoke", "--corpus", corpus, "--device", "cpu"])
+    plan.GROUPS = {"laptop": SimpleNamespace(planned=lambda *anything: two)}
+    return cli.main(["sweep", "--publish", "--device", "cpu"])
+
+
+def reproduce(folder: str, corpus: str, text: str) -> int:
+    """``civilwar reproduce`` of the smoke preset, with pages of one line in the place of notebooks and book."""
+    from civilwar.pages import reproduce as command
+
+    sources = paths.sources()
+    paths.repository, paths.sources = lambda: Path(folder), lambda: sources
+
+    def execute(source: Path, target: Path, parameters: object) -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text(text)
+
+    def build_book(source: Path, quiet: bool) -> Path:
+        with atomic_path(source.parent / "_build") as temporary:
+            (temporary / "html").mkdir(parents=True)
+            for page in ("index.html", "searchindex.js"):
+                (temporary / "html" / page).write_text(text)
+        return source.parent / "_build" / "html"
+
+    command.execute, command.build_book = execute, build_book
+    return said(lambda: command.reproduce(make_config("smoke", corpus=corpus), "cpu"))
 
 
 def verify(path: str) -> int:
@@ -80,6 +104,7 @@ TASKS = {
     "tokens": tokens,
     "sweep": sweep,
     "verify": verify,
+    "reproduce": reproduce,
     "execute": execute,
     "build": build,
     "cli": lambda *arguments: cli.main(list(arguments)),

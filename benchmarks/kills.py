@@ -26,7 +26,17 @@ TEXT = "# Heads\n\nA head attends to what came before it; some attend to the fir
 #: As a shell shows SIGKILL.
 KILLED_STATUS = 137
 #: How often each command is killed.
-TIMES = {"training": 80, "caches": 20, "recording": 60, "papermill": 20, "book": 20, "sweep": 12}
+TIMES = {
+    "training": 80,
+    "caches": 20,
+    "recording": 60,
+    "papermill": 20,
+    "book": 20,
+    "sweep": 12,
+    "exporting": 16,
+    "deleting": 16,
+    "reproducing": 16,
+}
 
 
 @dataclass
@@ -60,9 +70,9 @@ class Commands:
 
     def close(self) -> None:
         """End the server."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait()
+        # its pipes are closed with it, and it ends where its input does
+        with self._server:
+            pass
 
     def run(
         self, task: str, *arguments: str, below: Path, n: int = 0, full: bool = False, seconds: float = 0
@@ -316,6 +326,85 @@ def sweep(commands: Commands, times: int, corpus: str) -> Tally:
     return tally
 
 
+def exporting(commands: Commands, times: int, corpus: str) -> Tally:
+    """Exporting a run to a zip is killed anywhere: there is no such file, or the whole of it."""
+    commands.run("train", "whole", corpus, below=commands.runs)
+    target = commands.folder / "out" / "whole.zip"
+    order = ("cli", "export", "whole", str(target))
+    whole = commands.run(*order, below=target.parent)
+    wanted = sha256(target)
+    tally = Tally()
+    for n in spread(whole.seen, times):
+        shutil.rmtree(target.parent)
+        killed = commands.run(*order, below=target.parent, n=n)
+        half = target.exists() and sha256(target) != wanted
+        # one that is there whole is not overwritten
+        again = commands.run(*order, below=target.parent)
+        fine = again.status == 0 or (again.status == 1 and "is there already" in again.said)
+        left = [file.name for file in target.parent.iterdir()]
+        tally.add(
+            killed,
+            f"call {n}: half a file is left" if half else None,
+            None if fine and left == [target.name] and sha256(target) == wanted else f"call {n}: {again.said}; {left}",
+        )
+    return tally
+
+
+def deleting(commands: Commands, times: int, corpus: str) -> Tally:
+    """Deleting a run is killed anywhere: it is there, whole, or gone; and the same command leaves nothing of it."""
+    commands.run("train", "whole", corpus, below=commands.runs)
+    path, kept = commands.runs / "doomed", commands.folder / "whole"
+    shutil.move(commands.runs / "whole", kept)
+    shutil.copytree(kept, path)
+    order = ("cli", "delete", "doomed", "--yes")
+    whole = commands.run(*order, below=commands.runs)
+    wanted = content(kept, (".lock",))
+    tally = Tally()
+    for n in spread(whole.seen, times):
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(kept, path)
+        killed = commands.run(*order, below=commands.runs, n=n)
+        half = path.exists() and content(path, (".lock",)) != wanted
+        again = commands.run(*order, below=commands.runs)
+        fine = again.status == 0 or (again.status == 1 and "no run 'doomed'" in again.said)
+        left = [entry.name for entry in commands.runs.iterdir()]
+        tally.add(
+            killed,
+            f"call {n}: half a run is left" if half else None,
+            None if fine and not left else f"call {n}: {again.said}; {left}",
+        )
+    return tally
+
+
+def reproducing(commands: Commands, times: int, corpus: str) -> Tally:
+    """A reader's own book is assembled over an older one and killed anywhere: one whole book stands there."""
+    build = commands.folder / "build"
+
+    def reproduce(text: str, n: int = 0) -> Result:
+        return commands.run("reproduce", str(commands.folder), corpus, text, below=build, n=n)
+
+    reproduce("old")
+    whole = reproduce("new")
+    site = build / "site"
+    new = content(site)
+    again = reproduce("old")
+    old = content(site)
+    tally = Tally()
+    if again.status or old == new:
+        tally.wrong.append(f"the uninterrupted ones: {again.said}")
+    for n in spread(whole.seen, times):
+        killed = reproduce("new", n)
+        left = content(site) if site.exists() else {}
+        again = reproduce("old")
+        strays = [entry.name for entry in build.iterdir() if entry.name.startswith(".")]
+        tally.add(
+            killed,
+            None if left in (old, new) else f"call {n}: no whole book",
+            None if again.status == 0 and content(site) == old and not strays else f"call {n}: {again.said}; {strays}",
+        )
+    return tally
+
+
 KILLED: dict[str, Callable[[Commands, int, str], Tally]] = {
     "training": training,
     "caches": caches,
@@ -323,6 +412,9 @@ KILLED: dict[str, Callable[[Commands, int, str], Tally]] = {
     "papermill": papermill,
     "book": book,
     "sweep": sweep,
+    "exporting": exporting,
+    "deleting": deleting,
+    "reproducing": reproducing,
 }
 
 # ---------------------------------------------------------------- full

@@ -3,14 +3,15 @@
 A matrix library adds a sum in the order that suits the processor's widest instructions, and what is added up in another order
 differs in its last digits. So one machine stands in for others: the first 41 steps of the laptop preset are trained with the
 instructions that this processor has, again with those, and then with the libraries held to what older processors have. Every
-way is compared with the first, and the first with the run that ``data/`` has, measure by measure. Writes
-``data/benchmarks/processors.csv``, from which the book's page is made. With names of ways, does only those, and the first.
+way is compared with the first, and the first with the run that ``data/`` has, measure by measure. The runs are kept in
+``build/processors``, and one that is there is not trained again. Writes ``data/benchmarks/processors.csv``, from which the
+book's page is made; with names of ways, of these only.
 """
 
 import os
+import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 
 from civilwar import paths
 from civilwar.analysis.compare import compare
-from civilwar.analysis.speed import PROCESSORS
+from civilwar.analysis.processors import RESULT
 from civilwar.corpus.corpus import load_corpus
 from civilwar.files import atomic_path
 from civilwar.recipe.config import make_config
@@ -31,20 +32,13 @@ from civilwar.training.machine import processor_name
 
 #: The run that is begun anew, and its last step here: the outsider who compared two processors stopped there.
 RUN, LAST = "laptop-baseline-seed0", 40
-#: What the libraries are told, way by way: torch's own loops, oneDNN's and MKL's matrix products.
+#: What the libraries are told, way by way: oneDNN makes the matrix products, torch's own loops most else. Fewer instructions
+#: for oneDNN would have it compute bfloat16 without any of its fast ways, which no processor that torch runs on does.
 WAYS: dict[str, dict[str, str]] = {
     "this processor": {},
-    "this processor, again": {},
-    "without AVX-512": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    },
-    "without AVX": {
-        "ATEN_CPU_CAPABILITY": "default",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-    },
+    "again": {},
+    "products without bfloat16 instructions": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "loops without AVX-512": {"ATEN_CPU_CAPABILITY": "avx2"},
 }
 
 
@@ -75,22 +69,18 @@ def main() -> int:
     if sys.argv[1:2] == ["--begin"]:
         begin(Path(sys.argv[2]))
         return 0
-    first, *others = WAYS
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {}
-        for way in [first, *(sys.argv[1:] or others)]:
+    first, *every = WAYS
+    others = sys.argv[1:] or every
+    runs = {way: paths.built() / "processors" / re.sub(r"\W+", "-", way) for way in (first, *others)}
+    for way, path in runs.items():
+        if not (path / "parts" / f"{LAST:06d}").is_dir():
             started = time.perf_counter()
-            runs[way] = Path(folder) / way.replace(" ", "-").replace(",", "")
-            subprocess.run(
-                [sys.executable, __file__, "--begin", str(runs[way])], env=os.environ | WAYS[way], check=True
-            )
+            subprocess.run([sys.executable, __file__, "--begin", str(path)], env=os.environ | WAYS[way], check=True)
             print(f"{way}: {time.perf_counter() - started:.0f} s", flush=True)
-            if way != first:
-                rows.append(differences(way, first, Run(runs[first]), Run(runs[way])))
-        rows.append(differences("as recorded", first, Run(runs[first]), Run(paths.recorded() / RUN)))
+    rows = [differences(way, first, Run(runs[first]), Run(runs[way])) for way in others]
+    rows.append(differences("as recorded", first, Run(runs[first]), Run(paths.recorded() / RUN)))
     table = pd.concat(rows, ignore_index=True).assign(processor=processor_name(), torch=torch.__version__.split("+")[0])
-    with atomic_path(paths.recorded() / "benchmarks" / PROCESSORS) as temporary:
+    with atomic_path(paths.recorded() / "benchmarks" / RESULT) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     return 0
 

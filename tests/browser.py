@@ -60,7 +60,7 @@ loaded.then(() => window.MathJax?.startup?.promise)
 #: A slider speaks while it moves, a list once its entry is chosen.
 CHOOSE = """
 const [name, value] = arguments;
-const control = document.querySelector(`.cwi-bar [name=${name}]`);
+const control = document.querySelector(`.cwi :is(.cwi-bar, .cwi-compare, .cwi-panel) [name=${name}]`);
 control.value = value;
 control.dispatchEvent(new Event(control.type === "range" ? "input" : "change", {bubbles: true}));
 """

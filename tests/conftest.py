@@ -24,10 +24,13 @@ from jaxtyping import install_import_hook
 
 # before they are imported: the annotations of every module with tensors are checked at run time, here and nowhere else
 PACKAGE = Path(__file__).parents[1] / "civilwar"
+# torch.compile looks into the doors as it compiles a model that is heard, and cannot look into what checks types
+DOORS = ("call", "telling", "transformers_door", "sdpa_door", "mha_door", "observing", "doors")
 TYPE_CHECKED = [
     ".".join(("civilwar", *file.relative_to(PACKAGE).with_suffix("").parts))
     for file in sorted(PACKAGE.rglob("*.py"))
     if re.search(r"^(import|from) (jaxtyping|torch)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    and not (file.parent.name == "hear" and file.stem in DOORS)
 ]
 install_import_hook(TYPE_CHECKED, "runtime_types.check")
 

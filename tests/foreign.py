@@ -10,32 +10,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 
-WORDS = [
-    "the",
-    "key",
-    "to",
-    "cabinets",
-    ".",
-    "is",
-    "on",
-    "table",
-    "heads",
-    ",",
-    "of",
-    "a",
-    "layer",
-    "look",
-    "back",
-    "at",
-    "one",
-    "token",
-    "and",
-    "never",
-]
 TEXTS = (
     "the key to the cabinets is on the table , and the heads of a layer look back at one token .",
     "a layer of heads is never on the table . look back at the key to the cabinets , and at one token .",
 )
+WORDS = sorted({word for text in TEXTS for word in text.split()})
 VOCABULARY = 64
 
 

@@ -53,8 +53,9 @@ def tidy(axes: dict[str, Any], columns: dict[str, np.ndarray]) -> pd.DataFrame:
 class Truth:
     """What a synthetic run is made from. None is filled with something harmless, and arrays are broadcast to their axes.
 
-    gain [step, layer, d_head]; energy [step, layer, kv_head, d_head]; norms [step, layer, kv_head], by default what
-    gain and energy imply; key_norms [snapshot, text, layer, kv_head], by default ``norms``; the entropies,
+    gain [step, layer, d_head]; energy [step, layer, kv_head, d_head]; query_norms [step, layer, query_head]; key_cosine [step,
+    layer, kv_head]; norms [step, layer, kv_head], by default what gain and energy imply; key_norms [snapshot, text, layer,
+    kv_head], by default ``norms``; the entropies,
     separator_mass, previous_token_score, nearby_mass and top_logit_spread [snapshot, text, layer, query_head]; ranks
     [snapshot, text, layer, kv_head, 4] in the order of RANKS; sink_alpha [snapshot, text, layer, query_head, horizon,
     position]; induction_score and duplicate_token_score [snapshot, repeated text, layer, query_head]; loss [step];
@@ -69,6 +70,8 @@ class Truth:
 
     gain: np.ndarray | None = None
     energy: np.ndarray | None = None
+    query_norms: np.ndarray | None = None
+    key_cosine: np.ndarray | None = None
     norms: np.ndarray | None = None
     key_norms: np.ndarray | None = None
     entropy_normalised: np.ndarray | None = None
@@ -135,7 +138,8 @@ def records(config: RunConfig, truth: Truth) -> Records:
     step_axes = {"step": step, "layer": layers}
     probe_axes = {"step": snapshots, "text": texts, "layer": layers}
     step_kv = dict.fromkeys(("norm_std", "norm_q05", "norm_q50", "norm_q95", "norm_first", "norm_separator"), norms)
-    step_kv |= dict.fromkeys(("max_abs", "coordinate_participation_ratio", "key_cosine"), np.array(0.5))
+    step_kv |= dict.fromkeys(("max_abs", "coordinate_participation_ratio"), np.array(0.5))
+    step_kv["key_cosine"] = _or(truth.key_cosine, 0.5)
     ranked = {name: ranks[..., i] for i, name in enumerate(RANKS)}
     # no test says what the entropy and the largest weight are
     query = {name: _or(getattr(truth, name, None), 0.5) for name in QUERY_COLUMNS}
@@ -151,7 +155,7 @@ def records(config: RunConfig, truth: Truth) -> Records:
         "step_query_heads": _with_kv_head(
             tidy(
                 step_axes | {"query_head": query_heads},
-                dict.fromkeys(("query_norm_mean", "query_key_norm_ratio"), np.array(1.0)),
+                {"query_norm_mean": _or(truth.query_norms, 1.0), "query_key_norm_ratio": np.array(1.0)},
             ),
             model.group_size,
         ),

@@ -49,6 +49,18 @@ def test_the_harness_still_does_what_it_recorded(shop: faults.Workshop, name: st
     assert (row.status, row.lost) == (recorded["status"], recorded["lost"])
 
 
+@pytest.mark.parametrize("command", ["exporting", "deleting", "reproducing"])
+def test_a_few_kills_of_what_readers_run_lose_nothing(command: str, tmp_path: Path) -> None:
+    """A rehearsal; the harness itself does more of them."""
+    commands = faults.kills.Commands(tmp_path)
+    try:
+        tally = faults.kills.KILLED[command](commands, 3, faults.kills.write_text(tmp_path / "texts"))
+    finally:
+        commands.close()
+    assert tally.wrong == []
+    assert (tally.times, tally.statuses) == (3, {faults.kills.KILLED_STATUS})
+
+
 def test_a_run_that_lost_a_row_is_seen(shop: faults.Workshop) -> None:
     assert shop.whole_again("lossy")
     table = shop.runs / "lossy" / "tables" / "train.parquet"

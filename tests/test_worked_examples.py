@@ -33,7 +33,7 @@ style.use_style()
 *_, new = VARIANTS
 config, base = make_config("smoke", new), make_config("smoke")
 assert config.train.muon_lr == base.train.muon_lr / 2 and config.hash != base.hash
-assert [c.seed for c in plan.sweep("smoke") if c.variant == new] == list(plan.CONTROL_SEEDS)
+assert [c.seed for c in plan.sweep("smoke") if c.variant == new] == list(plan.FRESH_SEEDS)
 options = cli.parser().parse_args(["train", "--variant", new])
 assert options.variant == new
 
@@ -63,7 +63,7 @@ assert LABELS[new] in sentences.attribution(changes)["raised by"].tolist()[0]
 assert list(controls.side_by_side(outcomes).columns) == ["phenomenon", "baseline", new]
 assert "one of " + new in sentences.lacking(Sweep({}, ()), [new])
 sweep = open_sweep("smoke")
-assert [name for name in sweep.missing if new in name] == [f"smoke-{new}-seed{seed}" for seed in plan.CONTROL_SEEDS]
+assert [name for name in sweep.missing if new in name] == [f"smoke-{new}-seed{seed}" for seed in plan.FRESH_SEEDS]
 print(sweep.statement())
 """
 #: The tests that every record of a name has to pass, its colour's among them.
@@ -76,8 +76,8 @@ sys.exit(pytest.main(["-q", "tests/names", "tests/plots/test_plots.py", "-k", "n
 def test_a_variant_is_one_file_and_is_then_planned_drawn_and_told(tmp_path: Path) -> None:
     assert worked_examples.files_in(worked_examples.diff_of(VARIANT)) == {"civilwar/names/variants.py"}
     copy = worked_examples.apply(VARIANT, tmp_path)
-    # eight of the baseline, four of each of now eight controls
-    assert worked_examples.python(copy, TRIED).startswith("0 of the 40 runs of the sweep are recorded")
+    # eight of the baseline and of each of now eight controls
+    assert worked_examples.python(copy, TRIED).startswith("0 of the 72 runs of the sweep are recorded")
     assert " passed" in worked_examples.python(copy, ITS_TESTS)
 
 
@@ -161,7 +161,8 @@ except Exception as error:
 
 def test_a_claim_is_decided_and_shown_wherever_claims_are(tmp_path: Path) -> None:
     assert worked_examples.files_in(worked_examples.diff_of("A claim")) == {
-        "civilwar/evidence/rules.py",
+        "civilwar/evidence/rules_of_norms.py",
+        "civilwar/evidence/of_norms.py",
         "civilwar/evidence/estimators.py",
         "tests/evidence/test_claims.py",
     }
@@ -172,34 +173,37 @@ def test_a_claim_is_decided_and_shown_wherever_claims_are(tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 sys.path.insert(0, "tests")
+import synthetic_sweep
 from synthetic_sweep import the_report_is_right, the_report_is_wrong, write_sweep
-from civilwar.evidence import claims, scales
+from civilwar.evidence import claims, scales, tables
 from civilwar.evidence.exhibits import exhibits
-from civilwar.evidence.rules import shown_on
+from civilwar.evidence.rules import RULES, shown_on
 
+synthetic_sweep.VARIANTS_NEEDED = ("baseline",)
+rules = [rule for rule in RULES if rule.id in ("C03", "C19")]
 right = write_sweep(Path({str(tmp_path)!r}) / "right", the_report_is_right)
-verdicts = claims.decide(right)
-print(claims.ledger(verdicts).set_index("id")["verdict"]["C19"])
-print(claims.summary(verdicts)["n_claims"])
+verdicts = claims.decide(right, rules)
+print(tables.ledger(verdicts).set_index("id")["verdict"]["C19"])
+print(len(RULES))
 print(next(shown.chosen for shown in exhibits(right.baseline[0]) if shown.claim == "C19"))
 on_page = scales.beside(verdicts, right.baseline[0], shown_on("01_divergence"))
 print(on_page["criterion"].iloc[-1])
 wrong = write_sweep(Path({str(tmp_path)!r}) / "wrong", the_report_is_wrong)
-print(claims.ledger(claims.decide(wrong)).set_index("id")["verdict"]["C19"])
+print(tables.ledger(claims.decide(wrong, rules)).set_index("id")["verdict"]["C19"])
 """,
     )
     assert said.splitlines() == [
-        "supported",
+        "there",
         "19",
         "the loudest head of all, above the rest of its layer",
         "loudest_over_quietest",
-        "not supported",
+        "not there",
     ]
 
 
 def test_a_phase_notebook_is_found_and_runs(tmp_path: Path, smoke_run: Run, smoke_corpus: str) -> None:
     assert worked_examples.files_in(worked_examples.diff_of("A phase notebook")) == {
-        "notebooks/12_queries.ipynb",
+        "notebooks/20_queries.ipynb",
         "book/_toc.yml",
     }
     copy = worked_examples.apply("A phase notebook", tmp_path)
@@ -212,12 +216,12 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 from civilwar.pages.publish import execute, phase_notebooks
 
 new = phase_notebooks()[-1]
-assert new.stem == "12_queries"
-assert "phases/12_queries" in parse_toc_yaml("book/_toc.yml").root.child_files()
+assert new.stem == "20_queries"
+assert "phases/20_queries" in parse_toc_yaml("book/_toc.yml").root.child_files()
 execute(new, Path("book/phases") / new.name, {parameters!r})
 """,
     )
-    executed = nbformat.read(copy / "book" / "phases" / "12_queries.ipynb", as_version=4)
+    executed = nbformat.read(copy / "book" / "phases" / "20_queries.ipynb", as_version=4)
     assert executed.metadata.card.question == "Do queries grow as keys do?"
     glued = {
         o.metadata.scrapbook.name for c in executed.cells for o in c.get("outputs", []) if "scrapbook" in o.metadata

@@ -16,7 +16,7 @@ from sphinx.util.typing import ExtensionMetadata
 from civilwar.errors import RunError
 from civilwar.inspector import bundle
 from civilwar.inspector.of_run import payload_of_run
-from civilwar.inspector.static import MARK, write_scripts
+from civilwar.inspector.static import MARK, MARK_OTHERS, write_scripts
 from civilwar.runs.reader import open_run
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,13 @@ FOLDER = "inspector"
 
 
 def _runs_in(body: str) -> set[str]:
-    """Names of the runs that a page's inspectors show."""
-    return set(map(html.unescape, re.findall(rf'<div class="cw-inspector" {MARK}="([^"]+)"', body)))
+    """Names of the runs that a page's inspectors show or offer for comparison."""
+    found: set[str] = set()
+    for element in re.findall(rf'<div class="cw-inspector" {MARK}="[^>]+>', body):
+        given = dict(re.findall(r'(data-\w+)="([^"]*)"', element))
+        found.add(html.unescape(given[MARK]))
+        found |= set(html.unescape(given.get(MARK_OTHERS, "")).split())
+    return found
 
 
 def _write_code(app: Sphinx) -> None:

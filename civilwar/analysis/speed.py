@@ -11,8 +11,6 @@ from civilwar import paths
 from civilwar.errors import RunError
 from civilwar.files import read_json
 
-#: What `benchmarks/processors.py` writes.
-PROCESSORS = "processors.csv"
 WAYS = {
     "plain": "plain PyTorch, no tracking",
     "untracked": "this package, no tracking",

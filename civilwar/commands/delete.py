@@ -6,8 +6,10 @@ import sys
 from civilwar.commands import options
 from civilwar.commands.list import in_megabytes
 from civilwar.errors import RunError, one_line
+from civilwar.files import recover
 from civilwar.runs.glance import size_of
-from civilwar.runs.listing import one_folder
+from civilwar.runs.listing import one_folder, roots
+from civilwar.runs.reader import check_name
 from civilwar.runs.removal import delete
 
 
@@ -22,6 +24,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(chosen: argparse.Namespace) -> None:
     """Ask, unless told not to, and delete."""
+    if "/" not in chosen.name:
+        # what a kill left of an earlier one is no run any more, and goes first
+        for root in roots():
+            if root.is_dir():
+                recover(root / check_name(chosen.name))
     folder = one_folder(chosen.name)
     what = f"{folder} ({in_megabytes(size_of(folder))})"
     if not chosen.yes:

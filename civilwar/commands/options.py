@@ -12,6 +12,7 @@ Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 FOR = {
     "smoke": "seconds; to try whether everything works",
     "laptop": "minutes on two cores; what `civilwar reproduce` trains",
+    "middle": "about an hour on two cores; a rung between the other two",
     "paper": "hours on two cores, minutes on a GPU; the report's own scale",
 }
 WIDTH = 100

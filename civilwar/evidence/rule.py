@@ -1,27 +1,27 @@
-"""What a decision rule is: a claim, its criteria, and where a reader sees them.
+"""What a decision rule is: a claim taken apart into criteria, each a number held against a threshold.
 
-A claim is split into criteria, each a number per run (or, where it says so, per sweep) held against a threshold. A criterion
-*holds* when a one-sided test of its mean over seeds against the threshold has p < `LEVEL` after Holm's correction over all
-deciding criteria of all claims. The verdict then follows from the roles:
+Roles of criteria:
 
-- a ``construction`` criterion that holds (exactly, in every run): *true by construction*;
-- a ``premise`` that does not hold, or an undefined criterion that the verdict depends on: *not testable here*;
-- every ``artefact`` criterion holds, and at least one ``claim`` criterion too: *artefact*, true for another reason than
-  the report gives;
-- all ``claim`` criteria hold: *supported*; some: *supported in part*; none: *not supported*;
-- ``context`` is shown and decides nothing.
+- ``construction``: arithmetic that no run may break; the worst run decides.
+- ``thing``: is it there, and how large? The first is the claim's *core*, the others are its details.
+- ``reading``: the reason that the report gives for it.
+- ``premise``: can these data tell at all?
+- ``context``: shown, decides nothing.
 
-"Not supported" covers both "shown to be false" and "not shown to be true"; the interval beside it tells which.
+How a criterion is decided, and a verdict follows, stands in `civilwar.evidence.decision`, and only there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["construction", "premise", "claim", "artefact", "context"]
+Role = Literal["construction", "thing", "reading", "premise", "context"]
 Side = Literal["above", "below", "within"]
 
-#: One-sided, so that it agrees with the 95% intervals shown.
-LEVEL = 0.025
+#: Roles whose criteria decide.
+DECIDING: tuple[Role, ...] = ("thing", "reading", "premise")
+#: Chance, at most, that any criterion of one claim at one scale is decided wrongly, either way.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +30,16 @@ class Criterion:
 
     name: str
     """Unique among all criteria; `civilwar.evidence.estimators.ESTIMATORS` has the estimator under the same name."""
+    label: str
+    """What is measured, as a short noun phrase without numbers."""
     says: str
-    """What is estimated, and its unit."""
+    """The same in full, so that a reader could compute it, and its unit."""
     side: Side
     threshold: float | tuple[float, float]
     """``above`` or ``below`` a number, ``within`` a pair."""
     reason: str
     """Why this threshold."""
-    role: Role = "claim"
+    role: Role = "thing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,24 @@ class Rule:
     null: str
     """What the same number would be without the thing claimed."""
     criteria: tuple[Criterion, ...]
+    answers: Mapping[str, str]
+    """The answer in one sentence, by verdict. It says no more than the verdict does; `civilwar.evidence.answers` adds which
+    criteria fail and which are open."""
     figure: tuple[str, str]
     """Notebook and name of the figure that shows it. The notebook's page lists the claim's criteria beside the sweep's."""
     head: Pick | None = None
     """Which head shows it; None where no single head can."""
+
+
+def wanted(criterion: Criterion) -> str:
+    """The side and threshold that a criterion asks for, in words."""
+    if isinstance(criterion.threshold, tuple):
+        return f"{criterion.threshold[0]:g} to {criterion.threshold[1]:g}"
+    return f"{criterion.side} {criterion.threshold:g}"
+
+
+def on_the_side(value: float, side: Side, threshold: float | tuple[float, float]) -> bool:
+    """Whether a number lies where a criterion wants it; strictly, but for the ends of a range. False for an undefined one."""
+    if isinstance(threshold, tuple):
+        return threshold[0] <= value <= threshold[1]
+    return value > threshold if side == "above" else value < threshold

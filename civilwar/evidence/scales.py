@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable
 
 import pandas as pd
 
-from civilwar.evidence.claims import Finding, Verdict, on_the_side, wanted
+from civilwar.evidence.claims import Finding, Verdict
 from civilwar.evidence.estimators import ESTIMATORS
+from civilwar.evidence.rule import on_the_side, wanted
 from civilwar.recipe.plan import BASELINE
 from civilwar.runs.reader import Run
 

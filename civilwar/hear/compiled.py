@@ -6,8 +6,8 @@ Each writes to `CLOCK`, so that a compiler neither drops nor reorders them.
 import torch
 from torch import Tensor
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN
 
 #: Operators run so far.
 CLOCK = torch.zeros((), dtype=torch.int64)
@@ -46,9 +46,10 @@ def attended(
     softcap: float | None,
     sinks: Tensor | None,
     bias: Tensor | None,
+    repeated: bool,
 ) -> None:
     """`Hearing.hear` in a compiled graph."""
     clock += 1
     if number in OPEN:
         allowed = Allowed(causal, window, mask, offset)
-        OPEN[number].hear(place, Call(query, key, value, output, scaling, allowed, softcap, sinks, bias))
+        OPEN[number].hear(place, Call(query, key, value, output, scaling, allowed, softcap, sinks, bias, repeated))

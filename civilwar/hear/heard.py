@@ -6,49 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-#: What is added to the logit of a key that must not be seen: models use -10,000, a type's least number, or minus infinity.
-HIDDEN = -1e4
+from civilwar.hear.call import Allowed
 
-
-@dataclass(frozen=True)
-class Allowed:
-    """Which keys a query may see. Without any of these every query sees every key."""
-
-    causal: bool = False
-    """Query i sees keys 0 to i."""
-    window: int | None = None
-    """Query i sees the last ``window`` keys up to its own, and as many after it where attention is not causal."""
-    mask: Tensor | None = None
-    """What broadcasts to [batch, query_head, query, key]: true where a query may look, or what is added to the logits."""
-    offset: int = 0
-    """Position of the first query among the keys, where ``causal`` or ``window`` counts: keys of a cache come before it."""
-    real: Bool[Tensor, "batch key"] | None = None
-    """Which keys are of a text, where the model was given a 2-D ``attention_mask``; padding is not."""
-
-    def block(
-        self, text: slice, queries: slice, n_keys: int, device: torch.device
-    ) -> tuple[Bool[Tensor, "..."] | None, Tensor | None]:
-        """(true where a query may look, what is added to the logits) of a block, as they broadcast to it; None for nothing."""
-        seen: Tensor | None = None
-        added: Tensor | None = None
-        if self.mask is not None:
-            mask = self.mask[(None,) * (4 - self.mask.ndim)]
-            mask = mask[text] if mask.shape[0] > 1 else mask
-            mask = mask[:, :, queries] if mask.shape[2] > 1 else mask
-            mask = mask[..., :n_keys]
-            if mask.dtype == torch.bool:
-                seen = mask
-            else:
-                added = mask.float()
-                seen = added > HIDDEN
-        if self.causal or self.window is not None:
-            query = torch.arange(queries.start, queries.stop, device=device)[:, None] + self.offset
-            key = torch.arange(n_keys, device=device)
-            near = key <= query if self.causal else torch.ones_like(key <= query)
-            if self.window is not None:
-                near &= (key > query - self.window) & (key < query + self.window)
-            seen = near[None, None] if seen is None else seen & near
-        return seen, added
+__all__ = ["Allowed", "Heard"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +86,7 @@ class Heard:
         self, scores: Float[Tensor, "batch query_head query key"]
     ) -> Float[Tensor, "batch query_head query key"]:
         """Softmax of `scores` over keys and the learned sink; 0 for a query that may see nothing."""
-        return torch.exp(scores - self.level(scores)[..., None]).where(scores > -torch.inf, 0.0)
+        return torch.exp(scores - self.level(scores)[..., None]).where(scores != -torch.inf, 0.0)
 
     def level(self, scores: Float[Tensor, "batch query_head query key"]) -> Float[Tensor, "batch query_head query"]:
         """ln sum_j exp(s_ij) of `scores`, the learned sink among them; -inf for a query that may see nothing."""

@@ -3,15 +3,18 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from civilwar.hear.heard import Allowed, Heard
+from civilwar.hear.call import Call
+from civilwar.hear.heard import Heard
 from civilwar.hear.names import layer_of, names_of, unwrapped
 
 Listener = Callable[[Heard], None]
+#: Takes a layer's number and its heads' outputs, [batch, pos, query_head, d_value], and returns what shall go on instead.
+Edit = Callable[[int, Tensor], Tensor]
 
 #: Hearings that are open, by their numbers; a compiled graph knows only the number.
 OPEN: dict[int, "Hearing"] = {}
@@ -22,25 +25,17 @@ class Unheard(ValueError):
     """A model ran and its attention could not be heard, or not as the model computes it."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a door hears of one attention call: fields of `civilwar.hear.heard.Heard`."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor | None
-    output: Tensor | None
-    scaling: float
-    allowed: Allowed
-    softcap: float | None = None
-    sinks: Tensor | None = None
-    bias: Tensor | None = None
+def recomputing() -> bool:
+    """Whether activation checkpointing computes a layer again, while gradients are made; it was heard the first time."""
+    return torch._C._current_graph_task_id() != -1
 
 
 class Hearing:
     """One model and its listener, from the opening of `civilwar.hear.doors.hear` to its end."""
 
-    def __init__(self, model: nn.Module, listener: Listener, *, evaluation: bool, refuse: bool) -> None:
+    def __init__(
+        self, model: nn.Module, listener: Listener, *, evaluation: bool, refuse: bool, edit: Edit | None = None
+    ) -> None:
         self.number = next(_NUMBERS)
         self.root = unwrapped(model)
         self.names = names_of(self.root)
@@ -50,6 +45,7 @@ class Hearing:
         self.live: Callable[[Heard, Tensor, Tensor], None] | None = None
         self.evaluation = evaluation
         self.refuse = refuse
+        self.edit = edit
         #: Forward passes begun; those without gradients too, where they are asked for.
         self.forward = -1
         self.inside = False
@@ -86,8 +82,7 @@ class Hearing:
     @property
     def listens(self) -> bool:
         """Whether an attention call now is one to count."""
-        # activation checkpointing computes a layer again while gradients are made; it was heard the first time
-        if torch._C._current_graph_task_id() != -1:
+        if recomputing():
             return False
         if self.inside:
             return self.counted
@@ -118,10 +113,34 @@ class Hearing:
             if self.live is not None:
                 self.live(told, call.query, call.key)
 
+    def edited(self, place: str, output: Tensor) -> Tensor:
+        """What shall go on in the place of a call's output, [batch, pos, query_head, d_value]; asked after `hear`."""
+        if self.edit is None:
+            return output
+        layer = layer_of(place, self._module(place)) if place else None
+        return self.edit(sum(self.calls.values()) - 1 if layer is None else layer, output)
+
     def _module(self, place: str) -> nn.Module | None:
         return next((self.modules[i] for i, name in self.names.items() if name == place), None)
 
+    def _group(self, name: str, call: Call) -> int:
+        """How often each KV head stands in a row; asked once, since the answer waits for the device."""
+        if not call.repeated or call.value is None or call.key.shape[1] != call.query.shape[1]:
+            return 1
+        if name not in self.groups:
+            n = call.key.shape[1]
+            if not call.key.any() or not call.value.any():
+                # all heads alike before they have learned anything: ask again
+                return 1
+            sizes = [size for size in range(n, 1, -1) if n % size == 0]
+            self.groups[name] = next((s for s in sizes if _alike(call.key, s) and _alike(call.value, s)), 1)
+        return self.groups[name]
+
     def _heard(self, layer: int, name: str, call: Call) -> Heard:
+        group = self._group(name, call)
+        if group > 1:
+            value = None if call.value is None else call.value[:, ::group]
+            call = replace(call, key=call.key[:, ::group], value=value)
         allowed = replace(call.allowed, mask=_apart(call.allowed.mask))
         real = self.padding
         if allowed.real is None and real is not None and tuple(real.shape) == (call.key.shape[0], call.key.shape[2]):
@@ -140,6 +159,12 @@ class Hearing:
             _apart(call.value),
             max(self.forward, 0),
         )
+
+
+def _alike(x: Tensor, size: int) -> bool:
+    """Whether heads are equal in groups of ``size``."""
+    heads = x.unflatten(1, (-1, size))
+    return bool((heads == heads[:, :, :1]).all())
 
 
 def _apart(x: Tensor | None) -> Tensor | None:

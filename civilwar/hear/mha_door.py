@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call, Unheard
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN, Unheard
 from civilwar.hear.telling import INSIDE, tell
 
 #: What follows the module in a call.

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN
 from civilwar.hear.telling import tell
 
 
@@ -51,5 +51,5 @@ def observe(
     call = Call(query, key, value, output, width, allowed, softcap, sinks, bias)
     for number in list(OPEN):
         # a model that is not running now is another one
-        if torch.compiler.is_compiling() or OPEN[number].inside:
+        if torch.compiler.is_compiling() or ((hearing := OPEN.get(number)) is not None and hearing.inside):
             tell(number, f"observed.{layer}", call)

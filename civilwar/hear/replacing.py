@@ -1,6 +1,7 @@
 """Put something else where a model's files look a name up, and take it away again when the last who needs it leaves."""
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+_lock = threading.Lock()
 #: How many need what stands at a place: (namespace, name).
 _needed: Counter[tuple[int, str]] = Counter()
 
@@ -28,19 +30,21 @@ def replaced(
     ``original``: what a replacement stands for, None where a value is none.
     """
     places = []
-    for space in spaces:
-        for name, value in list(space.items()):
-            if original(value) is not None:
-                places.append((space, name))
-            elif (new := instead(value)) is not None:
-                space[name] = new
-                places.append((space, name))
-    for space, name in places:
-        _needed[id(space), name] += 1
+    with _lock:
+        for space in spaces:
+            for name, value in list(space.items()):
+                if original(value) is not None:
+                    places.append((space, name))
+                elif (new := instead(value)) is not None:
+                    space[name] = new
+                    places.append((space, name))
+        for space, name in places:
+            _needed[id(space), name] += 1
     try:
         yield
     finally:
-        for space, name in places:
-            _needed[id(space), name] -= 1
-            if not _needed[id(space), name]:
-                space[name] = original(space[name])
+        with _lock:
+            for space, name in places:
+                _needed[id(space), name] -= 1
+                if not _needed[id(space), name]:
+                    space[name] = original(space[name])

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN
 from civilwar.hear.replacing import replaced, spaces_of
 from civilwar.hear.telling import INSIDE, place_in, tell
 
@@ -50,7 +50,11 @@ def _attend(
             if place is not None:
                 scaling = query.shape[-1] ** -0.5 if scale is None else scale
                 allowed = Allowed(causal=is_causal, mask=attn_mask)
-                tell(number, place, Call(_whole(query), _whole(key), _whole(value), _whole(out), scaling, allowed))
+                tell(
+                    number,
+                    place,
+                    Call(_whole(query), _whole(key), _whole(value), _whole(out), scaling, allowed, repeated=True),
+                )
     return out
 
 
@@ -71,4 +75,5 @@ def _caller(number: int) -> str | None:
         if isinstance(owner, nn.Module):
             return place_in(number, owner)
         frame = frame.f_back
-    return "" if OPEN[number].inside else None
+    hearing = OPEN.get(number)
+    return "" if hearing is not None and hearing.inside else None

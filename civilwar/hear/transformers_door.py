@@ -11,10 +11,9 @@ from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_mask
 
-from civilwar.hear.heard import Allowed
-from civilwar.hear.hearing import OPEN, Call, Unheard
+from civilwar.hear.call import Allowed, Call
+from civilwar.hear.hearing import OPEN, Unheard
 from civilwar.hear.replacing import replaced, spaces_of
 from civilwar.hear.telling import INSIDE, place_in, tell
 
@@ -73,6 +72,8 @@ def _wrapper(function: Callable[..., Any], implementation: str) -> Callable[...,
             place = place_in(number, module)
             if place is not None:
                 _tell(number, place, module, implementation, given, out[0])
+                if OPEN[number].edit is not None:
+                    out = (OPEN[number].edited(place, out[0]), *out[1:])
         return out
 
     return attend
@@ -82,6 +83,11 @@ def _tell(
     number: int, place: str, module: nn.Module, implementation: str, given: dict[str, Any], output: Tensor
 ) -> None:
     query, key, value = given["query"], given["key"], given["value"]
+    if given.get("sinks") is not None:
+        raise Unheard(
+            f"{place} has sinks that differ by query, which are not understood here; hand its queries and keys over with "
+            "observe(q, k, layer=...), or leave the model out."
+        )
     scaling = given.get("scaling")
     call = Call(
         query,
@@ -116,7 +122,10 @@ def allowed_by(implementation: str, module: nn.Module, given: dict[str, Any], pl
             n_keys - n_queries,
             real,
         )
-    if implementation == "flex_attention" and isinstance(mask, BlockMask):
+    if implementation == "flex_attention" and mask is not None and hasattr(mask, "mask_mod"):
+        # loads the compiler, which takes seconds
+        from torch.nn.attention.flex_attention import create_mask
+
         n_texts, n_heads, *_ = mask.shape
         device = str(given["query"].device)
         return Allowed(mask=create_mask(mask.mask_mod, n_texts, n_heads, n_queries, n_keys, device))

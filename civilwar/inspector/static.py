@@ -13,15 +13,27 @@ from civilwar.inspector.state import VIEWS
 
 #: Attribute by which a page's inspectors are found when the book is built.
 MARK = "data-run"
+#: Attribute with the names of the runs that it can be compared with.
+MARK_OTHERS = "data-others"
 
 
-def element(run: str, preset: Mapping[str, int | str], views: Sequence[str] = VIEWS, picture: str = "") -> str:
+def element(
+    run: str,
+    preset: Mapping[str, int | str],
+    views: Sequence[str] = VIEWS,
+    picture: str = "",
+    others: Sequence[str] = (),
+) -> str:
     """An element that the page's script turns into an inspector of ``run``; ``picture`` (HTML) stands there without it.
+
+    ``others``: names of the runs that a reader can compare it with.
 
     ``preset``: step, layer, head, metric, text or query; what is left out is the inspector's default.
     """
     state = "".join(f' data-{name}="{html.escape(str(value))}"' for name, value in preset.items())
     shown = html.escape(" ".join(views))
+    if others:
+        state += f' {MARK_OTHERS}="{html.escape(" ".join(others))}"'
     return f'<div class="cw-inspector" {MARK}="{html.escape(run)}" data-views="{shown}"{state}>{picture}</div>'
 
 
@@ -39,11 +51,16 @@ def write_scripts(payload: Payload, folder: Path) -> list[Path]:
     return files
 
 
-def page(payload: Payload, inspector: str) -> str:
-    """A whole page in one file, for a browser without a network: ``inspector``, an `element`, with all that it needs."""
+def page(payload: Payload, inspector: str, others: Sequence[Payload] = ()) -> str:
+    """A whole page in one file, for a browser without a network: ``inspector``, an `element`, with all that it needs.
+
+    ``others`` are the runs that it offers for comparison.
+    """
     # nothing inside can end the script's element: names are escaped, and the rest is base64
     data = "".join(
-        f"<script>{_call(payload.name, block, content)}</script>\n" for block, content in _blocks(payload).items()
+        f"<script>{_call(one.name, block, content)}</script>\n"
+        for one in (payload, *others)
+        for block, content in _blocks(one).items()
     )
     title = html.escape(f"Heads of {payload.name}")
     return (

@@ -11,6 +11,9 @@ import numpy as np
 from civilwar.inspector.pack import as_it_arrives
 from civilwar.inspector.payload import Payload, Series, Steps
 
+#: Share of the pairs of heads of one layer that lie within the null of a difference.
+SHARE = 0.95
+
 
 class Tints(NamedTuple):
     """Colours of all heads of a run by one measure at one step."""
@@ -53,6 +56,21 @@ class Values:
         share = max(0, step - steps[here]) / (steps[following] - steps[here]) if following > here else 0
         return self._null[here] + (self._null[following] - self._null[here]) * share
 
+    def apart(self, step: int) -> np.ndarray:
+        """Distance that 95% of the pairs of different heads of a layer do not exceed, [layer]; NaN without such a pair.
+
+        The null of a difference between two sides of a comparison: heads of one layer differ that much anyway. No
+        interpolation: the distance of the pair of rank ceil(0.95 n) of n. Heads are the measure's owners.
+        """
+        values = self.at(step)
+        one, two = np.triu_indices(values.shape[1], 1)
+        distances = np.sort(np.abs(values[:, one] - values[:, two]), axis=1)
+        count = (~np.isnan(distances)).sum(axis=1)
+        # undefined ones come last
+        rank = np.ceil(SHARE * count).astype(int) - 1
+        found = np.take_along_axis(distances, np.maximum(rank, 0)[:, None], axis=1)[:, 0] if one.size else np.nan
+        return np.where(count > 0, found, np.nan)
+
     @cached_property
     def extent(self) -> tuple[float, float]:
         """Smallest and largest value over the whole run, the null included; half a unit around it where there is but one."""
@@ -77,3 +95,15 @@ class Values:
 
 def _middle(band: np.ndarray) -> np.ndarray:
     return (band[..., 0] + band[..., 1]) / 2
+
+
+def difference(one: Values, two: Values, step: int, other_step: int) -> tuple[np.ndarray, np.ndarray]:
+    """``one`` at ``step`` less ``two`` at ``other_step``, [layer, head] of the measure's owner; and its null, [layer].
+
+    The null is `Values.apart` of the side where that is more; a difference beyond it is larger than that of most pairs of
+    heads of one layer. Raises ValueError where the two have other heads.
+    """
+    a, b = one.at(step), two.at(other_step)
+    if a.shape != b.shape:
+        raise ValueError(f"cannot compare {list(a.shape)} heads [layer, head] with {list(b.shape)}: expected as many.")
+    return a - b, np.fmax(one.apart(step), two.apart(other_step))

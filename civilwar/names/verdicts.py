@@ -1,4 +1,4 @@
-"""What a claim can be found to be. `civilwar.evidence.rules` says when."""
+"""What a claim can be found to be. `civilwar.evidence.decision` says when."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,35 +23,35 @@ _RECORDS = (
         says="Arithmetic makes it so in every run.",
     ),
     VerdictName(
-        label="supported",
+        label="there",
         color="#1a8a5f",
-        says="All of what the claim says holds.",
+        says="What the claim speaks of is there, and the report's reason for it stands.",
     ),
     VerdictName(
-        label="supported in part",
-        color="#7a8f1e",
-        says="Some of what the claim says holds.",
-    ),
-    VerdictName(
-        label="not supported",
-        color="#c0395a",
-        says="None of what the claim says holds: it is shown to be false, or not shown to be true.",
-    ),
-    VerdictName(
-        label="artefact",
+        label="there, for another reason",
         color="#c96a04",
-        says="Something of it holds, and so does every criterion that gives it another cause than the report does.",
+        says="What the claim speaks of is there, and the report's reason for it does not stand.",
     ),
     VerdictName(
-        label="not testable here",
+        label="in part",
+        color="#7a8f1e",
+        says="The core of the claim is there, and a detail of it is not.",
+    ),
+    VerdictName(
+        label="not there",
+        color="#c0395a",
+        says="The core of the claim is shown to be false.",
+    ),
+    VerdictName(
+        label="open",
         color="#8a8f98",
-        says="What the claim speaks of does not occur, or the test could not have found it.",
+        says="These runs do not tell.",
     ),
 )
 
 #: Label -> record.
 VERDICTS: Mapping[str, VerdictName] = {verdict.label: verdict for verdict in _RECORDS}
-#: Not a verdict: the sweep still lacks runs that a deciding criterion is to be computed from.
+#: Not a verdict: planned runs, or any at all, are lacking that a deciding criterion is to be computed from.
 PENDING = VerdictName(
     label="awaiting runs",
     color="#8a8f98",

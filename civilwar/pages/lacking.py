@@ -5,6 +5,7 @@ A watched run has no ablations, and none of what rests on them. Once `say_what_i
 """
 
 import ast
+import sys
 
 from IPython import get_ipython
 
@@ -52,8 +53,6 @@ def say_what_is_lacking() -> None:
     kernel = get_ipython()
     if kernel is None or any(isinstance(one, _Forgiving) for one in kernel.ast_transformers):
         return
-    import civilwar.pages.lacking as here
-
     _LOST.clear()
-    kernel.user_ns[_HERE] = here
+    kernel.user_ns[_HERE] = sys.modules[__name__]
     kernel.ast_transformers.append(_Forgiving())

@@ -13,11 +13,14 @@ from myst_nb import glue as myst_glue
 
 from civilwar.errors import RunLacks
 from civilwar.evidence import scales
-from civilwar.evidence.claims import Finding, Verdict, decide, ledger, wanted
+from civilwar.evidence.answers import answer, headline
+from civilwar.evidence.claims import AtRung, Finding, Verdict, decide
 from civilwar.evidence.exhibits import Exhibit, exhibit, exhibits
+from civilwar.evidence.rule import wanted
 from civilwar.evidence.rules import RULES, shown_on
+from civilwar.evidence.tables import ledger
 from civilwar.inspector.widget import HeadInspector
-from civilwar.names.verdicts import color_of
+from civilwar.names.verdicts import PENDING, color_of
 from civilwar.pages.numbers import typographic
 from civilwar.pages.sentences import parameters_in_words
 from civilwar.pages.show import show_inspector, show_rows
@@ -34,9 +37,9 @@ def show_ledger(verdicts: Sequence[Verdict], run: Run) -> None:
     Glued as ``picture_ledger``; and a short form for other pages as ``picture_glance``.
     """
     heads = {exhibit.claim: exhibit for exhibit in exhibits(run)}
-    one_run = scales.beside(verdicts, run).set_index(["id", "criterion"])
-    rows = [_row(verdict, heads.get(verdict.rule.id), _at_scale(verdict.headline, one_run)) for verdict in verdicts]
-    columns = ("Id", "The report says", "Verdict", "Over seeds, with 95% interval", html.escape(shown_scale(run)))
+    rows = [_row(verdict, heads.get(verdict.rule.id)) for verdict in verdicts]
+    rungs = [html.escape(one.preset) for one in verdicts[0].at] if verdicts else []
+    columns = ("Id", "The report says", "Answer", *rungs, "What it turns on")
     show_rows("ledger", "cw-ledger", columns, rows, ledger(verdicts))
     myst_glue("picture_glance", HTML(_glance(verdicts, heads)), display=False)
 
@@ -94,12 +97,9 @@ def chip(verdict: str) -> str:
 
 
 def _judged(verdict: Verdict) -> str:
-    """The verdict, and how much of the claim holds where only a part does."""
-    deciding = [finding.holds for finding in verdict.findings if finding.criterion.role == "claim"]
-    part = (
-        f" <small>{sum(deciding)} of {len(deciding)} criteria</small>" if verdict.verdict == "supported in part" else ""
-    )
-    return f'<span class="cw-judged">{chip(verdict.verdict)}{part}</span>'
+    """The verdict, and that it is of exploratory runs where it is."""
+    so_far = " <small>so far</small>" if verdict.exploratory and verdict.verdict != PENDING.label else ""
+    return f'<span class="cw-judged">{chip(verdict.verdict)}{so_far}</span>'
 
 
 def shown_scale(run: Run) -> str:
@@ -107,27 +107,26 @@ def shown_scale(run: Run) -> str:
     return f"{parameters_in_words(run.config.model.n_parameters)}, seed {run.config.seed}"
 
 
-def _at_scale(finding: Finding, one_run: pd.DataFrame) -> str:
-    """The same criterion's number in the run shown, and whether it falls on the same side of the threshold."""
-    key = (finding.rule.id, finding.criterion.name)
-    if key not in one_run.index:
-        return "<small>takes controls or several seeds</small>"
-    row = one_run.loc[key]
-    side = {True: "same side", False: "<strong>other side</strong>", None: "nothing to compare with"}[row["same_side"]]
-    return f"{rounded(row['shown'])}<br><small>{side}</small>"
-
-
-def _row(verdict: Verdict, exhibit: Exhibit | None, at_scale: str) -> str:
+def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
     page, figure = verdict.rule.figure
-    finding = verdict.headline
+    finding = headline(verdict)
     asked = typographic(wanted(finding.criterion))
+    rungs = "".join(f"<td>{_rung(one)}</td>" for one in verdict.at)
     return (
         f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
         f"<td>{html.escape(verdict.rule.statement)}<br><small>Rests on: {html.escape(verdict.rule.reported)}</small></td>"
-        f"<td>{_judged(verdict)}<br>{_seen(exhibit, 'see a head')}</td>"
-        f"<td>{written(finding)}<br><small>{html.escape(finding.criterion.says)}; asked: {asked}"
-        f"; null: {html.escape(verdict.rule.null)}</small></td><td>{at_scale}</td></tr>"
+        f"<td>{_judged(verdict)}<br>{html.escape(typographic(answer(verdict)))} {_seen(exhibit, 'see a head')}</td>{rungs}"
+        f"<td>{written(finding)}, {html.escape(finding.preset)}<br><small>{html.escape(finding.criterion.says)}; asked: {asked}"
+        f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
     )
+
+
+def _rung(one: AtRung) -> str:
+    """A rung's own verdict, and how many seeds of which standing are behind it."""
+    if not one.n_seeds:
+        return chip(PENDING.label)
+    standing = "exploratory " if one.exploratory else ""
+    return f"{chip(one.verdict)}<br><small>{one.n_seeds} {standing}seed{'s' if one.n_seeds > 1 else ''}</small>"
 
 
 def written(finding: Finding) -> str:
@@ -166,8 +165,9 @@ def show_over_seeds(sweep: Sweep, run: Run, page: str) -> None:
     display(
         HTML(
             f'<p class="cw-said">What this page measures in one run, as the <a href="{LEDGER}">verdicts</a> measure it: '
-            "over the seeds of the sweep, and in the run shown here. The sweep decides, since it has seeds; a number of one "
-            "run that falls on the other side of what was asked is marked.</p>"
+            f"over {'the exploratory' if sweep.exploratory else 'the fresh'} seeds of the sweep, with intervals that hold "
+            "together for each claim, and in the run shown here. A number of one run that falls on the other side of what was "
+            "asked is marked.</p>"
         )
     )
     show_scales(sweep, run, shown_on(page))

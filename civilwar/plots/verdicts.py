@@ -6,12 +6,19 @@ from matplotlib.axes import Axes
 
 from civilwar.plots import style
 
+#: What is said of so many criteria, by their outcome.
+OUTCOMES = {"holds": "hold", "fails": "fail", "open": "are open"}
+OUTCOME_COLORS = {"holds": style.CAUSAL, "fails": style.REPORT, "open": style.NULL}
+
 
 def forest(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Every criterion's distance from its threshold, as `claims.distances` gives it; right of the line is what is wanted."""
+    """Every criterion's distance from its threshold, as `tables.distances` gives it; right of the line is what is wanted.
+
+    Blue holds, orange fails, grey is open.
+    """
     rows = np.arange(len(table))[::-1]
     ax.axvline(0, color=style.NULL, linewidth=1.2)
-    colors = [style.CAUSAL if holds else style.REPORT for holds in table["holds"]]
+    colors = [OUTCOME_COLORS[outcome] for outcome in table["outcome"]]
     ax.hlines(rows, table["low"], table["high"], color=colors, linewidth=1.6)
     ax.scatter(table["distance"], rows, color=colors, s=20, zorder=3, linewidths=0)
     ax.set_yticks(

@@ -365,6 +365,21 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig, ProbeConfig]] = {
         TrainConfig(steps=489, batch_size=4),
         ProbeConfig(content_texts=64),
     ),
+    # about an hour on two cores: 25 million parameters, between the two that it stands between
+    "middle": (
+        ModelConfig(
+            n_layers=12,
+            d_model=384,
+            n_query_heads=8,
+            n_kv_heads=4,
+            d_head=64,
+            d_ff=1536,
+            vocab_size=12_288,
+            context=1024,
+        ),
+        TrainConfig(steps=489, batch_size=4),
+        ProbeConfig(content_texts=64),
+    ),
     # hours on two cores, minutes on a GPU: the report's own scale
     "paper": (
         ModelConfig(

@@ -76,7 +76,7 @@ def pair_order(config: AnyConfig) -> np.ndarray:
 
 def _told(config: AnyConfig) -> np.ndarray:
     """Radians a token of each dimension, [layer, d_head]."""
-    frequencies = config.model.frequencies
+    frequencies = getattr(config.model, "frequencies", None)
     if frequencies is None:
         raise RunLacks(
             "nothing says by which frequencies this model turns its keys, so what rests on them is left out."

@@ -1,7 +1,7 @@
 """Runs that belong together, as far as they are recorded: the sweep, and the variants beside the run shown."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from civilwar.names.variants import VARIANTS
 from civilwar.recipe import plan
@@ -17,6 +17,8 @@ class Sweep:
     missing: tuple[str, ...]
     config: RunConfig = field(default_factory=make_config)
     """Of its first planned run: what all have in common but variant and seed."""
+    exploratory: bool = False
+    """Whether these are not the planned runs but those of the seeds that were seen before the rules were written."""
 
     def of(self, variant: str) -> list[Run]:
         """Runs of one variant, by seed. Empty where none is there."""
@@ -59,6 +61,11 @@ class Sweep:
 
     def statement(self) -> str:
         """One sentence on how much of the plan is there."""
+        if self.exploratory:
+            return (
+                f"{len(self.missing)} planned runs are not recorded yet: shown are {self.n_runs} exploratory runs, whose seeds "
+                "were seen before the rules were written."
+            )
         if self.complete:
             return f"All {self.n_planned} runs of the sweep are recorded."
         return (
@@ -68,14 +75,39 @@ class Sweep:
 
 
 def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
-    """The complete runs of the plan that stands beside a preset, this machine's or recorded; never trains.
+    """The runs that stand beside a preset, this machine's or recorded; never trains.
 
-    Raises RunMismatch where a run of a planned name has another configuration, or where two read different texts.
+    The fresh ones of the plan where all are there, or where there are no others; until then the exploratory ones, with the
+    names of the fresh runs that are missing. Raises RunMismatch where a run of a planned name has another configuration, or
+    where two read different texts.
     """
+    beside = plan.SWEPT_INSTEAD.get(preset, preset)
+    fresh = open_fresh(beside, corpus)
+    if fresh.complete:
+        return fresh
+    exploratory = open_exploratory(beside, corpus)
+    return replace(exploratory, missing=fresh.missing) if exploratory.n_runs else fresh
+
+
+def open_fresh(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
+    """The complete runs of the plan for a preset, under whatever rules they began. Raises as `open_sweep` does."""
+    planned = plan.sweep(preset, corpus)
+    runs, missing = _opened(planned)
+    return Sweep(runs, missing, planned[0])
+
+
+def open_exploratory(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
+    """The complete runs of the seeds that were seen before the rules were written; none is missing. Raises as `open_sweep`."""
+    seen = [make_config(preset, variant, seed, corpus) for variant in VARIANTS for seed in plan.EXPLORATORY_SEEDS]
+    runs, _ = _opened(seen)
+    return Sweep(runs, (), seen[0], exploratory=True)
+
+
+def _opened(configs: Sequence[RunConfig]) -> tuple[dict[str, dict[int, Run]], tuple[str, ...]]:
+    """(complete runs by variant and seed, names of those that are not there)."""
     runs: dict[str, dict[int, Run]] = {}
     missing: list[str] = []
-    planned = plan.sweep(plan.SWEPT_INSTEAD.get(preset, preset), corpus)
-    for config in planned:
+    for config in configs:
         path = find_run(config.default_name)
         run = Run(path) if path is not None else None
         if run is None or not run.complete:
@@ -84,7 +116,7 @@ def open_sweep(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Sweep:
         check_same_config(run.config, config, run.path)
         runs.setdefault(config.variant, {})[config.seed] = run
     check_one_text([run for by_seed in runs.values() for run in by_seed.values()])
-    return Sweep(runs, tuple(missing), planned[0])
+    return runs, tuple(missing)
 
 
 def open_variants(run: Run) -> Sweep:

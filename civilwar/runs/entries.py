@@ -8,6 +8,7 @@ MANIFEST_ENTRIES: dict[str, str] = {
     "seed": "Decides initial weights and the order of the training text.",
     "commit": "Commit of the code that trained it; null outside a git checkout.",
     "dirty": "Whether that code differed from the commit.",
+    "rules": "Hash of the rules, estimators and plan in force when training began; null where no registration was at hand.",
     "versions": "Versions of Python and of the packages that compute or write.",
     "corpus": "Where the text came from, how much of it there was, in bytes, documents and tokens, and its checksum.",
     "device": "The hardware, by kind and name, and how many threads computed on a CPU.",

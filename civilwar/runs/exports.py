@@ -71,11 +71,11 @@ def to_tensorboard(run: Readable, folder: Path | str) -> Path:
     """Write `curves` as TensorBoard's event files under ``folder``. Raises ModuleNotFoundError without tensorboard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
-        writer.add_text("run", f"{run.name}: {run.path}", 0)  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("run", f"{run.name}: {run.path}", 0)
         for step, values in curves(run):
             for key, value in values.items():
-                writer.add_scalar(key, value, step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(key, value, step)
     return Path(folder)
 
 

@@ -40,10 +40,11 @@ def glance(run: Run) -> Glance:
     Raises RunDamaged where the table of losses was altered, or cannot be read.
     """
     rows = run.table("train") if run.complete else newest_rows(run.path, "train")
+    last = None if rows is None or rows.empty else rows.iloc[-1]
     return Glance(
         status=standing(run),
-        step=None if rows is None or not len(rows) else int(rows["step"].iloc[-1]),
-        loss=None if rows is None or not len(rows) else _number(rows["loss"].iloc[-1]),
+        step=None if last is None else int(last["step"]),
+        loss=None if last is None or pd.isna(last["loss"]) else float(last["loss"]),
         date=str(run.manifest.get("finished") or run.manifest.get("started") or "")[:16].replace("T", " "),
         size=size_of(run.path),
         lacks=lacking(run),
@@ -69,7 +70,3 @@ def lacking(run: Run) -> tuple[str, ...]:
 def size_of(folder: Path) -> int:
     """Bytes of all plain files below a folder, links not followed."""
     return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-
-
-def _number(value: object) -> float | None:
-    return None if pd.isna(value) else float(value)  # type: ignore[arg-type]

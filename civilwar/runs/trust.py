@@ -14,6 +14,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "status": str,
     "config_hash": str,
     "commit": (str, type(None)),
+    "rules": (str, type(None)),
     "versions": dict,
     "corpus": dict,
     "device": dict,

@@ -17,6 +17,7 @@ from civilwar.corpus.corpus import Batches, Corpus, load_corpus
 from civilwar.corpus.identity import check_same_text, checksum_here
 from civilwar.durations import TimeLeft, in_words
 from civilwar.errors import RunMismatch, RunNotWritten
+from civilwar.evidence import registration
 from civilwar.files import atomic_path, write_json
 from civilwar.measure.prober import Prober, ProbeTexts
 from civilwar.measure.tracker import StepTracker
@@ -366,6 +367,8 @@ class Session:
             sittings=sittings,
             # of the first that is known, for readers who want one
             **{name: next((known[name] for known in sittings if name in known), None) for name in PROVENANCE},
+            # a run is judged by the rules under which it began, whatever they are when it goes on
+            rules=Run(self.writer.path).manifest.get("rules") if first else registration.current(),
             corpus=self.corpus.facts(),
             dtype_policy={
                 "parameters": str(next(self.model.parameters()).dtype).removeprefix("torch."),

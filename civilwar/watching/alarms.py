@@ -70,8 +70,8 @@ def alarms_of(records: Records, thresholds: Mapping[str, float]) -> list[Alarm]:
 
 
 def _alarm(row: pd.Series, name: str, value: float, threshold: float) -> Alarm:
-    places = (int(row[at]) for at in ("layer", "query_head", "kv_head"))
-    return Alarm(int(row["step"]), name, *places, float(value), float(threshold))
+    layer, query_head, kv_head = (int(row[at]) for at in ("layer", "query_head", "kv_head"))
+    return Alarm(int(row["step"]), name, layer, query_head, kv_head, float(value), float(threshold))
 
 
 def as_table(alarms: list[Alarm]) -> pd.DataFrame:

@@ -78,7 +78,8 @@ class Folder:
         self._writer.write_manifest(
             status="running",
             sittings=sittings,
-            **{name: next((known[name] for known in sittings if name in known), None) for name in PROVENANCE},
+            # how a watched model computes is not known
+            **{name: known[name] for known in reversed(sittings) for name in PROVENANCE if name in known},
             n_parameters=self._writer.config.model.n_parameters,
             resumed_at=[later["from_step"] for later in sittings[1:]],
         )

@@ -23,6 +23,7 @@ class Layers:
         first = list({one.name: one for one in heard}.values())
         told = [one.layer for one in first]
         numbers = told if len(set(told)) == len(told) and min(told) >= 0 else list(range(len(told)))
+        self._order = numbers
         self._numbers = {one.name: number for one, number in zip(first, numbers, strict=True)}
         self._places = {number: one.name for one, number in zip(first, numbers, strict=True)}
         self.group_sizes = {
@@ -48,11 +49,23 @@ class Layers:
 
     def knows(self, heard: Heard) -> bool:
         """Whether the call is one of those found at first."""
-        return heard.name in self._numbers
+        return self._found(heard) is not None
 
     def number(self, heard: Heard) -> int:
         """The layer of a call."""
-        return self._numbers[heard.name]
+        found = self._found(heard)
+        if found is None:
+            raise KeyError(heard.name)
+        return found
+
+    def _found(self, heard: Heard) -> int | None:
+        if heard.name in self._numbers:
+            return self._numbers[heard.name]
+        # a compiled graph knows calls by their order only
+        place = heard.name.removeprefix("sdpa ")
+        if not place.isdecimal() or int(place) >= len(self._order):
+            return None
+        return self._order[int(place)]
 
     def modules(self, model: nn.Module) -> dict[int, nn.Module]:
         """The module that attends, of every layer where one is known."""

@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
+from civilwar.hear.modes import evaluating
 from civilwar.measure import metrics
 from civilwar.measure.metrics import Rows
 from civilwar.runs.records import Records
@@ -24,20 +24,6 @@ from civilwar.watching.texts import HORIZONS, POSITIONS, SHOWN, Text
 QUERY_BLOCK = 128
 #: How a model is run on token ids [1, n].
 Forward = Callable[[nn.Module, Tensor], Any]
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate a model amid its training: no gradients, and afterwards every module's mode and all random numbers as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    model.eval()
-    try:
-        with torch.random.fork_rng([d.index or 0 for d in devices]), torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class Probe:
@@ -61,7 +47,7 @@ class Probe:
         """All of one snapshot's rows, and each layer's energy of keys before their gain, [kv_head, d_head], where known."""
         device = next(model.parameters()).device
         tables, energies = [], []
-        with undisturbed(model):
+        with evaluating(model):
             for number, text in enumerate(self.texts):
                 rows, energy = self._of_text(model, text, step, number, device)
                 tables.append(rows)
@@ -161,7 +147,8 @@ class _Before:
     def __init__(self, model: nn.Module, layers: Layers) -> None:
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
         self._energy: dict[int, np.ndarray] = {}
-        self._layers, self._handles = layers, []
+        self._layers = layers
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._norms = {
             layer: norm
             for layer, place in layers.modules(model).items()
@@ -193,7 +180,7 @@ class _Before:
         if before is None or after is None or before.shape != heard.key.shape:
             return {}
         self._energy[layer] = metrics.energy(before[0]).mean(-2).double().cpu().numpy()
-        return {name: value for name, value in _ranks(after[0]).items()}
+        return _ranks(after[0])
 
     def energy(self) -> dict[int, np.ndarray]:
         """[kv_head, d_head] of every layer whose norm was seen."""
@@ -218,7 +205,8 @@ def _attention(heard: Heard, separator: Tensor | None, n_first: int) -> tuple[di
         scores, seen = heard.scores(dots, text, queries)
         weights = heard.weights_of(scores)[0]
         unknown = separator is None or len(separator) != weights.shape[-1]
-        flags = torch.zeros(weights.shape[-1], dtype=torch.bool, device=weights.device) if unknown else separator
+        none = torch.zeros(weights.shape[-1], dtype=torch.bool, device=weights.device)
+        flags = none if separator is None or unknown else separator
         rows = Rows(weights, scores[0], flags, first)
         block = {name: measure.of_queries(rows) for name, measure in metrics.OF_ATTENTION.items()}
         most = seen[0].sum(-1).to(weights).log()
@@ -256,7 +244,7 @@ def next_token_loss(out: Any, ids: Tensor) -> float | None:
     """Mean loss of the next token from a model's output; None where it holds no logits of every position."""
     parts = [getattr(out, "logits", None), *(out if isinstance(out, tuple) else ()), out]
     for logits in parts:
-        if isinstance(logits, Tensor) and logits.ndim == 3 and tuple(logits.shape[:2]) == tuple(ids.shape):
-            if logits.shape[-1] > int(ids.max()):
-                return float(nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:].to(logits.device)))
+        fits = isinstance(logits, Tensor) and logits.ndim == 3 and tuple(logits.shape[:2]) == tuple(ids.shape)
+        if fits and logits.shape[-1] > int(ids.max()):
+            return float(nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:].to(logits.device)))
     return None

@@ -37,8 +37,8 @@ class Schedule:
                 raise ValueError(
                     f"snapshots = {told!r}: expected 'log', a number of steps, the steps themselves, or None."
                 )
-        elif isinstance(told, int) and not isinstance(told, bool):
-            if told < 1:
+        elif isinstance(told, int):
+            if told < 1 or isinstance(told, bool):
                 raise ValueError(f"snapshots = {told}: expected at least 1 step from one to the next.")
         elif told is not None:
             chosen = frozenset(told)

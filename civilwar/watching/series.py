@@ -21,6 +21,7 @@ from civilwar import paths
 from civilwar.errors import RunDamaged, RunError, RunMismatch
 from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
+from civilwar.hear.modes import evaluating
 from civilwar.hear.statistics import statistics
 from civilwar.recipe.watched import WatchedConfig
 from civilwar.runs.manifest import MANIFEST
@@ -28,7 +29,7 @@ from civilwar.runs.reader import Run
 from civilwar.runs.records import Records
 from civilwar.watching.folder import Folder
 from civilwar.watching.layers import Layers
-from civilwar.watching.probe import Forward, Probe, next_token_loss, undisturbed
+from civilwar.watching.probe import Forward, Probe, next_token_loss
 from civilwar.watching.rows import records_of
 from civilwar.watching.schedule import Schedule
 from civilwar.watching.setting import config_of, describe, device_of, gains_of, listen_once, probe_of
@@ -239,7 +240,8 @@ class _Reading:
 
     def _listened(self, step: int, model: nn.Module) -> Step:
         """What training batches show elsewhere, here of the probe texts: a series has no batches."""
-        assert self._layers is not None and self._probe is not None
+        assert self._layers is not None
+        assert self._probe is not None
         layers, device = self._layers, device_of(model)
         now = Step(step, full=True)
         separator = torch.zeros(0)
@@ -247,15 +249,15 @@ class _Reading:
         def listen(heard: Heard) -> None:
             if layers.knows(heard):
                 flags = separator[None].to(heard.key.device) if len(separator) == heard.key.shape[2] else None
-                now.add(layers.number(heard), statistics(heard, "full", flags))
+                now.add(layers.number(heard), statistics(heard, "full", flags), len(heard.query))
 
-        with undisturbed(model), hear(model, listen, evaluation=True, unheard="ignore"):
+        with evaluating(model), hear(model, listen, evaluation=True, unheard="ignore"):
             for text in self._probe.texts:
                 separator = text.separator if text.read else torch.zeros(0)
                 ids = text.ids.to(device)
                 loss = next_token_loss(self._forward(model, ids), ids)
                 now.loss += [] if loss is None else [torch.tensor(loss)]
-        with undisturbed(model):
+        with evaluating(model):
             now.gain = gains_of(model, layers)
         return now
 

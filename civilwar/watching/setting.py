@@ -1,7 +1,6 @@
 """What a model is before anything of its training was heard: its layers checked on one text, its gains, its probe."""
 
 import hashlib
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from civilwar.hear.check import check
 from civilwar.hear.doors import hear
 from civilwar.hear.heard import Heard
+from civilwar.hear.modes import evaluating
 from civilwar.hear.names import unwrapped
 from civilwar.recipe.watched import WatchedConfig, WatchedModel, WatchedProbe
 from civilwar.watching.layers import Layers
 from civilwar.watching.norms import KEY_NORMS, QUERY_NORMS, effective_gain, norm_in
-from civilwar.watching.probe import Forward, Probe, undisturbed
+from civilwar.watching.probe import Forward, Probe
 from civilwar.watching.schedule import Schedule
 from civilwar.watching.texts import Text, context_of, repeated_tokens, uniform_baselines, vocabulary_of
-
-#: How far recomputed attention may lie from a layer's own output, of its largest number; in half precision, ten times that.
-CLOSE = 2e-3
 
 
 def runnable(model: nn.Module) -> nn.Module:
@@ -35,10 +33,10 @@ def runnable(model: nn.Module) -> nn.Module:
 
 
 def listen_once(model: nn.Module, text: Text, forward: Forward) -> list[Heard]:
-    """Every attention call of one text. Raises ValueError, naming the layer, where attention is not what was recomputed."""
+    """Every attention call of one text. Raises Unheard, naming the layer, where attention is not what was recomputed."""
     device = device_of(model)
     found: list[Heard] = []
-    with undisturbed(model), hear(model, found.append, evaluation=True, unheard="ignore"):
+    with evaluating(model), hear(model, found.append, evaluation=True, unheard="ignore"):
         forward(model, text.ids.to(device))
         for heard in found:
             check(heard)
@@ -54,26 +52,6 @@ def device_of(model: nn.Module) -> torch.device:
             "(to_empty and load_state_dict, or from_pretrained without a meta device)."
         )
     return next(iter(devices), torch.device("cpu"))
-
-
-def check(heard: Heard) -> None:
-    """Raise ValueError, naming the layer, unless its attention times its values is what the layer gave."""
-    if heard.output is None or heard.value is None:
-        return
-    value = heard.value.float().repeat_interleave(heard.n_query_heads // heard.value.shape[1], 1)
-    ours = heard.weights().float() @ value
-    theirs = heard.output.float()
-    if ours.shape != theirs.shape:
-        return
-    scale = float(theirs.abs().max()) or 1.0
-    off = float((ours - theirs).abs().max()) / scale
-    if not off <= CLOSE * (1 if heard.output.dtype == torch.float32 else 10):
-        why = "it is not finite" if math.isnan(off) else f"they differ by {off:.1%} of its largest number"
-        raise ValueError(
-            f"{heard.name}: attention computed from what was heard does not give the layer's own output ({why}), so its "
-            "statistics would be wrong: load the model with attn_implementation='eager', or hand queries and keys over "
-            "with watch.observe."
-        )
 
 
 def gains_of(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
@@ -93,11 +71,8 @@ def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...],
     Which dimensions are turned together is tried out on the model's own function. Where a model turns only some of them,
     nothing says which.
     """
-    found = [
-        module.inv_freq
-        for module in unwrapped(model).modules()
-        if isinstance(getattr(module, "inv_freq", None), Tensor) and module.inv_freq.ndim == 1
-    ]
+    buffers = [getattr(module, "inv_freq", None) for module in unwrapped(model).modules()]
+    found = [one for one in buffers if isinstance(one, Tensor) and one.ndim == 1]
     distinct = {tuple(float(x) for x in one.detach().float().cpu()) for one in found}
     if len(distinct) != 1:
         return None
@@ -105,7 +80,7 @@ def frequencies_of(model: nn.Module, layers: Layers) -> tuple[tuple[float, ...],
     if 2 * len(one) != layers.d_head:
         return None
     place = next(iter(layers.modules(model).values()), None)
-    rotate = getattr(sys.modules.get(type(place).__module__), "rotate_half", None)
+    rotate: Any = getattr(sys.modules.get(type(place).__module__), "rotate_half", None)
     if rotate is None:
         return None
     numbers = torch.arange(1.0, layers.d_head + 1)

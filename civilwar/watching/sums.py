@@ -29,12 +29,14 @@ class Step:
     loss: list[Tensor] = field(default_factory=list)
     gain: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, layer: int, found: Statistics) -> None:
-        """One more attention call of a layer."""
+    def add(self, layer: int, found: Statistics, n_texts: int) -> None:
+        """One more attention call of a layer, on so many texts."""
         for kind, heads in (("query_head", found.query_heads), ("kv_head", found.kv_heads)):
             kept = {name: value for name, value in heads.items() if name not in DROPPED}
             at = (layer, kind)
-            self.heads[at] = merged([self.heads[at], kept]) if at in self.heads else kept
+            if "max_logit_text" in kept:
+                kept["text_count"] = torch.tensor(n_texts, device=kept["max_logit_text"].device)
+            self.heads[at] = _counted_on([self.heads[at], kept]) if at in self.heads else kept
 
     def listen_for_gradients(self, layer: int, query: Tensor, key: Tensor, scale: float) -> None:
         """Keep the squares of the gradients that will reach queries and keys, [batch, head, pos, d_head]."""
@@ -50,6 +52,19 @@ class Step:
                 heads[name] = heads[name] + squares if name in heads else squares
 
         return add
+
+
+def _counted_on(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """`merged`, with texts numbered on from part to part."""
+    before: Tensor | int = 0
+    numbered = []
+    for part in parts:
+        if "text_count" in part:
+            numbered.append({**part, "max_logit_text": part["max_logit_text"] + before})
+            before = before + part["text_count"]
+        else:
+            numbered.append(dict(part))
+    return merged(numbered)
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -71,7 +86,8 @@ def reduced(steps: Sequence[Step]) -> None:
     if n_processes() == 1 or not steps:
         return
     device = _common_device(steps)
-    adding, larger = [], []
+    adding: list[tuple[dict[str, Tensor], str]] = []
+    larger: list[tuple[dict[str, Tensor], str]] = []
     for step in steps:
         total = torch.stack([x.detach().float().mean() for x in step.loss]) if step.loss else torch.zeros(0)
         step.heads[-1, "loss"] = {
@@ -81,10 +97,11 @@ def reduced(steps: Sequence[Step]) -> None:
         for at in sorted(step.heads):
             for name in sorted(step.heads[at]):
                 slot = (step.heads[at], name)
-                if name not in PLACES:
+                if name not in (*PLACES, "text_count"):
                     (larger if name.endswith("_max") else adding).append(slot)
-    _all_reduce(adding, device)
+    # this first: it asks how many texts each process had
     _all_merge(larger, device)
+    _all_reduce(adding, device)
     for step in steps:
         loss = step.heads.pop((-1, "loss"))
         count = loss["loss_count"]
@@ -111,7 +128,8 @@ def _all_merge(slots: Sequence[tuple[dict[str, Tensor], str]], device: torch.dev
     if not slots:
         return
     names = [
-        (heads, [name, *(PLACES if name == "max_logit_max" and PLACES[0] in heads else ())]) for heads, name in slots
+        (heads, [name, *((*PLACES, "text_count") if name == "max_logit_max" and PLACES[0] in heads else ())])
+        for heads, name in slots
     ]
     values = [heads[name] for heads, some in names for name in some]
     flat = _flat(values, device)
@@ -119,7 +137,7 @@ def _all_merge(slots: Sequence[tuple[dict[str, Tensor], str]], device: torch.dev
     dist.all_gather(everyone, flat)
     by_process = [iter(_parts(one, values)) for one in everyone]
     for heads, some in names:
-        whole = merged([{name: next(parts) for name in some} for parts in by_process])
+        whole = _counted_on([{name: next(parts) for name in some} for parts in by_process])
         heads.update(whole)
 
 

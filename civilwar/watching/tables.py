@@ -33,7 +33,7 @@ def table(
     schema = TABLES[name]
     parts = []
     for layer, columns in layers.items():
-        part = tidy(after, {key: values for key, values in columns.items()})
+        part = tidy(after, columns)
         if group_sizes is not None:
             part = with_kv_head(part, group_sizes[layer])
         part = part.assign(step=np.int32(step), layer=np.int32(layer))

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from civilwar.hear.doors import hear
-from civilwar.hear.heard import Allowed, Heard
+from civilwar.hear.heard import Heard
 from civilwar.hear.hearing import Unheard
+from civilwar.hear.modes import evaluating
+from civilwar.hear.observing import observe
 from civilwar.hear.statistics import statistics
 from civilwar.runs.reader import Run
 from civilwar.runs.records import Records
@@ -19,7 +20,7 @@ from civilwar.watching.alarms import Alarm, alarms_of, as_table, checked
 from civilwar.watching.batches import Batches
 from civilwar.watching.folder import Folder
 from civilwar.watching.layers import Layers
-from civilwar.watching.probe import Forward, Probe, undisturbed
+from civilwar.watching.probe import Forward, Probe
 from civilwar.watching.rows import records_of
 from civilwar.watching.schedule import Schedule
 from civilwar.watching.setting import config_of, describe, device_of, gains_of, listen_once, probe_of, runnable
@@ -61,8 +62,8 @@ def watch(
         every: steps from one measured step to the next.
         full_every: steps from one full measurement to the next; the others have lengths and largest logits.
         snapshots: when the probe texts are measured: ``log``, a number of steps, the steps, or None.
-        alarms: thresholds by name: ``max_logit`` (above), ``entropy`` (normalised, below), ``sink_share`` (of all heads, above),
-            ``loss`` (above).
+        alarms: thresholds by name: ``max_logit`` (above), ``entropy`` (normalised, below), ``sink_share`` (of all heads,
+            above), ``loss`` (above).
         on_alarm: called with a `civilwar.watching.alarms.Alarm` for each, when the steps are written.
         flush_every: measured steps from one part on disk to the next. Between two, nothing waits for the device.
         forward: how to run the model on token ids [1, n]; by default ``model(ids)``.
@@ -121,7 +122,6 @@ class Watch:
         self._steps: list[Step] = []
         self._snapshots: list[Records] = []
         self._last = -1
-        self._listener: Callable[[Heard], None] | None = None
         self._doors = ExitStack()
         #: Alarms so far.
         self.alarms: list[Alarm] = []
@@ -155,9 +155,9 @@ class Watch:
             raise ValueError(f"step = {step!r}: expected a whole number above the last step, which is {self._last}.")
         if self._last < 0 and self._folder is not None:
             self._folder.begin(step)
-        self._last = step
         if len(self._steps) >= self._flush_every:
             self.flush()
+        self._last = step
         level = self._schedule.level(step)
         if level is None:
             return
@@ -193,53 +193,24 @@ class Watch:
         if self._now is not None:
             self._batches.told(loss)
 
-    def observe(
-        self,
-        q: Tensor,
-        k: Tensor,
-        *,
-        layer: int,
-        scaling: float | None = None,
-        causal: bool = True,
-        window: int | None = None,
-    ) -> None:
-        """Hand over one attention call that nothing can hear: queries and keys as used, after norm and RoPE.
+    def observe(self, q: Tensor, k: Tensor, *, layer: int, **more: Any) -> None:
+        """Hand over one attention call that nothing can hear, from the model's own code.
 
         Args:
-            q: [batch, query_head, pos, d_head].
-            k: [batch, kv_head, pos, d_head].
+            q: [batch, query_head, pos, d_head], as used, after norm and RoPE.
+            k: [batch, kv_head, pos, d_head], likewise.
             layer: its number.
-            scaling: what q . k is multiplied with; by default 1 / sqrt(d_head).
-            causal: whether a query sees only keys up to its own place.
-            window: how many keys back it sees; by default all.
+            more: scaling, window, mask and the rest of what `civilwar.hear.observing.observe` takes.
 
         Raises ValueError for other shapes.
         """
-        if q.ndim != 4 or k.ndim != 4 or q.shape[1] % k.shape[1] or q.shape[-1] != k.shape[-1]:
-            raise ValueError(
-                f"observe got queries {list(q.shape)} and keys {list(k.shape)}: expected [batch, query_head, pos, d_head] and "
-                "[batch, kv_head, pos, d_head], with a whole number of query heads to a KV head."
-            )
-        if self._listener is None and not (self._now is not None and torch.is_grad_enabled()):
-            return
-        heard = Heard(
-            layer,
-            f"observed {layer}",
-            q.detach(),
-            k.detach(),
-            q.shape[-1] ** -0.5 if scaling is None else scaling,
-            Allowed(causal=causal, window=window),
-        )
-        with torch.no_grad():
-            (self._listener or self._listen)(heard)
-        if self._listener is None:
-            self._listen_for_gradients(heard, q, k)
+        observe(q, k, layer=layer, **more)
 
     # ------------------------------------------------------------ what is heard
 
     def _listen(self, heard: Heard) -> None:
         now = self._now
-        if now is None or self._listener is not None:
+        if now is None:
             return
         if self._layers is None:
             # the first step of a model of which no text could be heard tells what its layers are
@@ -249,7 +220,11 @@ class Watch:
             layer = self._layers.number(heard)
         else:
             return
-        now.add(layer, statistics(heard, "full" if now.full else "logits", self._batches.separators(heard)))
+        now.add(
+            layer,
+            statistics(heard, "full" if now.full else "logits", self._batches.separators(heard)),
+            len(heard.query),
+        )
 
     def _listen_for_gradients(self, heard: Heard, query: Tensor, key: Tensor) -> None:
         now = self._now
@@ -260,7 +235,7 @@ class Watch:
 
     def _gains(self) -> dict[str, Tensor]:
         assert self._layers is not None
-        with undisturbed(self._inner):
+        with evaluating(self._inner):
             return gains_of(self._inner, self._layers)
 
     def _snapshot(self, step: int) -> None:
@@ -345,16 +320,14 @@ class Watch:
 
         def listen(heard: Heard) -> None:
             if layers.knows(heard):
-                final.add(layers.number(heard), statistics(heard, "full", self._batches.separators(heard)))
+                final.add(
+                    layers.number(heard), statistics(heard, "full", self._batches.separators(heard)), len(heard.query)
+                )
 
-        self._listener = listen
-        try:
-            self._batches.begin()
-            with undisturbed(self._inner), hear(self._inner, listen, evaluation=True, unheard="ignore"):
-                again(self._inner)
-            final.loss = self._batches.losses()
-        finally:
-            self._listener = None
+        self._batches.begin()
+        with evaluating(self._inner), hear(self._inner, listen, evaluation=True, unheard="ignore"):
+            again(self._inner)
+        final.loss = self._batches.losses()
         if not final.heads:
             return
         final.gain = self._gains()

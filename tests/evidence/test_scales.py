@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from civilwar.evidence import claims, scales
+from civilwar import paths
+from civilwar.evidence import claims, scales, tables
 from civilwar.evidence.claims import Verdict
 from civilwar.evidence.estimators import ESTIMATORS
 from civilwar.pages import ledger
@@ -39,7 +40,7 @@ def test_a_run_of_the_sweep_falls_on_its_side_and_gives_the_number_it_gave_there
     right: Sweep, verdicts: list[Verdict]
 ) -> None:
     table = scales.beside(verdicts, right.baseline[2]).set_index("criterion")
-    per_seed = claims.per_seed_table(verdicts).set_index(["criterion", "seed"])["value"]
+    per_seed = tables.per_seed_table(verdicts).set_index(["criterion", "seed"])["value"]
     seed = right.baseline[2].config.seed
     for name, row in table.iterrows():
         assert row["shown"] == pytest.approx(per_seed[name, seed]), name
@@ -48,7 +49,7 @@ def test_a_run_of_the_sweep_falls_on_its_side_and_gives_the_number_it_gave_there
     # what takes a control, all seeds or no run is not made up
     units = {ESTIMATORS[name].unit for name in table.index}
     assert units == {"run"}
-    assert "dip_removed_without_decay" not in table.index
+    assert "dip_kept_without_decay" not in table.index
     assert "frequency_trend_shuffled" not in table.index
 
 
@@ -68,7 +69,7 @@ def test_a_run_of_another_world_falls_on_other_sides(verdicts: list[Verdict], ot
 
 def test_without_a_sweep_there_is_a_number_and_no_side(other: Run) -> None:
     table = scales.beside(claims.decide(Sweep({}, ())), other)
-    assert len(table) > 20
+    assert len(table) > 40
     assert table["same_side"].isna().all()
     assert table["shown"].notna().all()
     assert scales.summary(table) == {"scales_compared": 0, "scales_differ": 0, "scales_differ_claims": "none"}
@@ -76,6 +77,7 @@ def test_without_a_sweep_there_is_a_number_and_no_side(other: Run) -> None:
 
 def test_beside_the_report_s_scale_stands_the_laptop_s_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIVILWAR_RUNS", str(tmp_path))
+    monkeypatch.setattr(paths, "recorded", lambda: tmp_path / "data")
     assert open_sweep("paper").config.preset == "laptop"
     assert open_sweep("smoke").config.preset == "smoke"
     assert open_sweep("paper").n_planned == len(plan.sweep("laptop"))

@@ -1,122 +1,37 @@
 """The inspector in a real browser: every control moves its view, an address restores it, and no token's text can act."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import browser
-import numpy as np
 import pytest
 from browser import Browser
+from inspector_pages import HEADS, HOSTILE, LAST, LAYERS, PAGE, choose, open_at, said, write_site, written
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from synthetic import Truth, keys_like, make_synthetic_config, write_run
 
-from civilwar.inspector import bundle, static
-from civilwar.inspector.of_run import payload_of_run
-from civilwar.inspector.payload import Patterns, Payload, Text
+from civilwar.inspector import bundle
+from civilwar.inspector.payload import Patterns, Payload
 from civilwar.inspector.state import VIEWS
 from civilwar.inspector.widget import HeadInspector
 
 pytestmark = pytest.mark.xdist_group("inspector")
 
-LAST, LAYERS, HEADS = 40, 3, 8
-HOSTILE = [
-    "<script>window.attacked = 1</script>",
-    "<img src=x onerror='window.attacked = 1'>",
-    "</script></text></svg></div><h1>",
-    "\u202egnihtyna",
-    "\x00\x1b[31m",
-    "\n",
-    " javascript:attacked()",
-    "&lt;b&gt;",
-    '"><svg onload=attacked()>',
-    "\ud83d\ude00",
-]
-PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Inspector</title>
-<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<link rel="stylesheet" href="inspector.css"></head><body><main><h1>Heads</h1>{element}</main>
-<script defer src="inspector.js"></script></body></html>"""
 
-
-def written(value: float) -> str:
-    """As the page writes a number of some size."""
-    return f"{value:.{1 if value >= 10 else 2}f}"
-
-
-READY = "document.querySelector('.cw-inspector').dataset.ready === 'true'"
-
-
-@pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
-    random = np.random.default_rng(1)
-    config = make_synthetic_config(n_layers=LAYERS, steps=LAST)
-    n = len(config.snapshot_steps())
-    truth = Truth(
-        gain=1 + np.linspace(0, 1, LAST + 1)[:, None, None] * random.uniform(-0.4, 0.6, size=(LAYERS, 16)),
-        energy=keys_like(random, (LAST + 1, LAYERS, 4, 16)),
-        entropy_normalised=random.uniform(0.2, 0.9, size=(n, 4, LAYERS, HEADS)),
-        separator_mass=random.uniform(0, 0.9, size=(n, 4, LAYERS, HEADS)),
-    )
-    made = payload_of_run(write_run(tmp_path_factory.mktemp("runs") / "synthetic", config, truth))
-    first, second = made.texts
-    hostile = tuple((HOSTILE * 2)[: len(first.tokens)])
-    assert made.patterns is not None
-    weights = random.integers(0, 256, size=made.patterns.weights.shape, dtype=np.uint8)
-    return replace(
-        made, texts=(first, Text(hostile, second.separator)), patterns=Patterns(made.patterns.steps, weights)
-    )
-
-
-@pytest.fixture(scope="module")
-def site(payload: Payload, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    static.write_scripts(payload, folder / "inspector")
-    (folder / "inspector.js").write_text(bundle.script(), encoding="utf-8")
-    (folder / "inspector.css").write_text(bundle.style(), encoding="utf-8")
-    inspector = HeadInspector(payload, layer=1, query_head=2, step=20)
-    (folder / "page.html").write_text(
-        PAGE.format(element=inspector.to_html("<p id='still'>still</p>")), encoding="utf-8"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def served(site: Path) -> Iterator[str]:
-    with browser.serve(site) as address:
-        yield address
-
-
-@pytest.fixture(params=["http", "file"])
-def base(request: pytest.FixtureRequest, served: str, site: Path) -> str:
-    return served if request.param == "http" else f"{site.as_uri()}/"
-
-
-def open_at(chromium: Browser, base: str, address: str = "", width: int = 1440) -> None:
-    chromium.open(base, f"page.html{address}", width)
-    chromium.wait_for(READY)
-    chromium.wait_for("!document.querySelector('.cwi-waiting')")
-
-
-def said(chromium: Browser) -> str:
-    return str(chromium.ask("document.querySelector('.cwi-said').textContent"))
+#: A view's picture, or all of it where it is a list or small pictures.
+SHOWN = """(view => [...view.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()
+    + (view.querySelector('svg') ?? view).outerHTML)"""
 
 
 def views(chromium: Browser) -> dict[str, str]:
     """What each view shows, as markup: it differs where the picture differs."""
-    return {name: str(chromium.ask(f"document.querySelector('.cwi-{name} svg').outerHTML")) for name in VIEWS}
+    return {name: str(chromium.ask(f"{SHOWN}(document.querySelector('.cwi-{name}'))")) for name in VIEWS}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
-
-
-def choose(chromium: Browser, name: str, value: Any) -> None:
-    """As a reader would, until the layer's patterns are there."""
-    chromium.choose(name, value)
-    chromium.wait_for("!document.querySelector('.cwi-waiting')")
 
 
 def test_it_opens_in_its_preset_state_and_replaces_the_still_picture(
@@ -174,6 +89,9 @@ MOVED_BY = {
     "pattern": {"step", "layer", "head", "text"},
     "plane": {"step", "layer", "head"},
     "gain": {"step", "layer", "head"},
+    "find": {"step", "layer", "head"},
+    "thumbs": {"step", "layer", "head", "text"},
+    "training": {"step"},
 }
 
 
@@ -192,6 +110,7 @@ def test_every_control_moves_its_views_and_no_other(
     chromium: Browser, served: str, what: str, control: str, value: Any
 ) -> None:
     open_at(chromium, served)
+    chromium.driver.execute_script("document.querySelector('.cwi-more').click()")
     before = views(chromium)
     choose(chromium, control, value)
     assert changed(before, views(chromium)) == {view for view in VIEWS if what in MOVED_BY[view]}
@@ -337,19 +256,23 @@ def test_every_view_can_be_taken_away(chromium: Browser, served: str) -> None:
     catch = """window.saved = [];
     URL.createObjectURL = block => { window.saved.push(block); return 'blob:none'; };
     HTMLAnchorElement.prototype.click = function () { window.saved.at(-1).file = this.download; };
-    for (const button of document.querySelectorAll('.cwi-save button')) button.click();
+    for (const button of document.querySelectorAll('.cwi-save button:not([aria-pressed])')) button.click();
     const done = arguments[0];
     Promise.all(window.saved.map(async block => [block.file, block.type, await block.text()])).then(done);"""
     saved = {name: (kind, text) for name, kind, text in chromium.driver.execute_async_script(catch)}
     assert set(saved) == {
-        f"synthetic_{view}_layer1_head2_step20.{ending}" for view in VIEWS for ending in ("svg", "csv")
+        f"synthetic_{view}_layer1_head2_step20.{ending}"
+        for view in VIEWS
+        for ending in ("svg", "csv")
+        # a list is a table, and small pictures are those of the large one
+        if view != "thumbs" and (view, ending) != ("find", "svg")
     }
     parse = """return arguments[0].map(text => {
         const page = new DOMParser().parseFromString(text, 'image/svg+xml');
         return [page.querySelector('parsererror')?.textContent ?? '', page.querySelectorAll('script, foreignObject').length];
     })"""
     pictures = [text for name, (_, text) in saved.items() if name.endswith("svg")]
-    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(VIEWS)
+    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(pictures)
     table = saved["synthetic_map_layer1_head2_step20.csv"][1].split("\r\n")
     assert table[0] == "recorded_step,layer,query_head,kv_head,norm_mean"
     assert len(table) == 1 + LAYERS * HEADS + 1
@@ -400,11 +323,8 @@ def test_a_moment_without_a_run_is_shown_too(chromium: Browser, payload: Payload
     assert payload.patterns is not None
     patterns = Patterns((0,), payload.patterns.weights[:1])
     moment = replace(payload, name="moment", last_step=0, measures=measures, gain=gain, kinds=None, patterns=patterns)
-    static.write_scripts(moment, tmp_path / "inspector")
-    (tmp_path / "inspector.js").write_text(bundle.script(), encoding="utf-8")
-    (tmp_path / "inspector.css").write_text(bundle.style(), encoding="utf-8")
     page = HeadInspector(moment, views=("map", "pattern", "gain")).to_html()
-    (tmp_path / "page.html").write_text(PAGE.format(element=page), encoding="utf-8")
+    write_site(tmp_path, page, moment)
     open_at(chromium, f"{tmp_path.as_uri()}/")
     assert said(chromium).startswith("Layer 0, query head 0 (KV head 0) at step 0: key norm ")
     assert chromium.ask("document.querySelectorAll('.cwi-panel').length") == 3
@@ -416,7 +336,8 @@ KERNEL = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ke
 import widget from "./widget.js";
 const bytes = async name => new DataView(await (await fetch(name)).arrayBuffer());
 const state = {core: await bytes("core.bin"), views: ["map", "pattern"], step: 20, layer: 1, query_head: 2,
-               metric: "norm_mean", text: 0, query: -1};
+               metric: "norm_mean", text: 0, query: -1,
+               compare: "", other_run: "", other_layer: -1, other_query_head: -1, other_step: -1};
 const listeners = {};
 window.saved = 0;
 window.model = {
@@ -431,8 +352,8 @@ window.model = {
   off: (event, listener) => { listeners[event] = listeners[event].filter(other => other !== listener); },
   send: async message => {
     if (message.kind === "hello") return listeners["msg:custom"].forEach(listener => listener({kind: "hello"}, []));
-    const block = await bytes(`layer-${message.layer}.bin`);
-    listeners["msg:custom"].forEach(listener => listener({kind: "layer", layer: message.layer}, [block]));
+    const block = await bytes(`${message.block}.bin`);
+    listeners["msg:custom"].forEach(listener => listener(message, [block]));
   },
 };
 window.fromPython = window.model.set;
@@ -474,13 +395,14 @@ window.setTimeout = (work, wait) => later(work, wait >= 2000 ? 300 : wait);  // 
 import widget from "./widget.js";
 const read = async (name) => new DataView(await (await fetch(name)).arrayBuffer());
 const traits = { step: 8, layer: 0, query_head: 2, metric: "norm_mean", text: 0, query: -1, core: await read("core.bin"),
-                 views: ["map", "pattern"] };
+                 views: ["map", "pattern"],
+                 compare: "", other_run: "", other_layer: -1, other_query_head: -1, other_step: -1 };
 let answer;
 const model = {
   get: (name) => traits[name], set: (name, value) => { traits[name] = value; }, save_changes() {},
   on(event, listener) { if (event === "msg:custom") answer = listener; }, off() {}, send() {},
 };
-window.answer = async (layer) => answer({ kind: "layer", layer }, [await read(`layer-${layer}.bin`)]);
+window.answer = async (block) => answer({ kind: "block", run: "", block }, [await read(`${block}.bin`)]);
 await widget.render({ model, el: document.getElementById("here") });
 window.started = true;
 </script></body></html>"""
@@ -500,7 +422,7 @@ def test_a_saved_widget_says_that_no_kernel_answers_and_shows_what_comes_late(
         notice = "document.querySelector('.cwi-notice').textContent"
         assert chromium.ask(notice).startswith("No kernel answers: ")
         assert "on its way" not in chromium.ask(notes)
-        chromium.driver.execute_script("answer(0)")
+        chromium.driver.execute_script("answer('layer-0')")
         chromium.wait_for("!document.querySelector('.cwi-waiting')")
         assert chromium.ask(notice) == ""
         assert "looks most at token" in chromium.ask(notes)

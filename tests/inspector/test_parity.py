@@ -13,6 +13,7 @@ import browser
 import numpy as np
 import pytest
 from browser import Browser
+from inspector_pages import another
 from matplotlib.colors import to_hex
 from synthetic import Truth, keys_like, make_synthetic_config, write_run
 
@@ -20,7 +21,7 @@ from civilwar.inspector import bundle
 from civilwar.inspector.of_run import payload_of_run
 from civilwar.inspector.payload import Payload
 from civilwar.inspector.picture import cells
-from civilwar.inspector.values import Values
+from civilwar.inspector.values import Values, difference
 from civilwar.plots import style
 
 pytestmark = pytest.mark.xdist_group("book")
@@ -31,11 +32,17 @@ STEPS = range(LAST + 1)
 #: Every number behind every cell, as the modules give them, and what the map itself then draws.
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Parity</title><link rel="icon" href="data:,">
 </head><body><div id="here"></div><script type="module">
+import { difference, nullOf } from "./apart.js";
 import { unpack } from "./codec.js";
 import { RunData } from "./data.js";
 import { mount } from "./mount.js";
 const packed = await unpack(await (await fetch("core.bin")).arrayBuffer());
 const data = new RunData(packed, () => Promise.reject(new Error("none")));
+const other = new RunData(await unpack(await (await fetch("other.bin")).arrayBuffer()), null);
+window.compared = (steps, key) => steps.map(step => data.heads().map(([layer, head]) => {
+  const sides = [{ data, state: { step, layer, head } }, { data: other, state: { step: 20, layer, head } }];
+  return [difference(key, ...sides), nullOf(key, ...sides)];
+}));
 window.numbers = (steps, key) => {
   const measure = data.measures.get(key);
   const heads = data.heads();
@@ -45,7 +52,8 @@ window.numbers = (steps, key) => {
     tint: heads.map(([layer, head]) => data.tint(measure, step, layer, head)),
   }))};
 };
-const { store } = mount(document.getElementById("here"), packed, () => Promise.reject(new Error("none")), {}, ["map"]);
+const source = { loadLayer: () => Promise.reject(new Error("none")), others: [] };
+const { store } = mount(document.getElementById("here"), packed, source, {}, ["map"]);
 window.drawn = (steps, metric) => steps.map(step => {
   store.set({ step, metric });
   return [...document.querySelectorAll(".cwi-cell")].map(cell => {
@@ -93,6 +101,7 @@ def page(payload: Payload, chromium: Browser, tmp_path_factory: pytest.TempPathF
     for name, source in bundle.sources().items():
         (folder / f"{name}.js").write_text(source, encoding="utf-8")
     (folder / "core.bin").write_bytes(payload.core)
+    (folder / "other.bin").write_bytes(another(payload).core)
     (folder / "page.html").write_text(PAGE, encoding="utf-8")
     with browser.serve(folder) as address:
         chromium.open(address, "page.html")
@@ -137,6 +146,24 @@ def test_every_number_is_the_same_to_the_bit(page: Browser, payload: Payload) ->
             np.testing.assert_array_equal(band, values.band(step), f"{key}, step {step}")
             assert [tint["strength"] for tint in at["tint"]] == strength.tolist(), (key, step)
             assert [tint["color"] == style.LESS for tint in at["tint"]] == below.tolist(), (key, step)
+
+
+def test_every_difference_and_its_null_are_the_same_to_the_bit(page: Browser, payload: Payload) -> None:
+    other = another(payload)
+    beyond = 0
+    for key, series in payload.by_key.items():
+        group = payload.group_size if series.owner == "kv_head" else 1
+        one, two = Values(payload, key), Values(other, key)
+        for step, said in zip(STEPS, asked(page, "compared", key), strict=True):
+            less, null = difference(one, two, step, 20)
+            heads = np.repeat(less, group, axis=1)
+            expected = np.stack([heads, np.broadcast_to(null[:, None], heads.shape)], axis=-1)
+            np.testing.assert_array_equal(np.array(said, dtype=float), expected.reshape(-1, 2), f"{key}, step {step}")
+            # what the null is for: of one run, hardly any pair of a layer's heads lies beyond
+            own = np.abs(one.at(step)[:, :, None] - one.at(step)[:, None, :])
+            beyond += int((own > one.apart(step)[:, None, None]).sum())
+            assert ((own > one.apart(step)[:, None, None]).mean(axis=(1, 2)) <= 0.05).all()
+    assert beyond > 0
 
 
 def test_every_cell_is_drawn_in_the_same_colour(page: Browser, payload: Payload) -> None:

@@ -32,6 +32,8 @@ export class RunData {
     /** Attention on the reader's own texts, [layer, query head, triangle]. @type {NamedArray[]} */
     this.own = [];
     this.loadLayer = loadLayer;
+    /** The run beside which this one is shown, on the same scales. @type {RunData | null} */
+    this.paired = null;
     /** Whether a kernel was asked for anything, and none has answered so far. */
     this.alone = false;
     /** @type {Map<string, Range>} */
@@ -131,6 +133,16 @@ export class RunData {
   }
 
   /**
+   * From now on scales and colours fit this run and another; null for this one alone.
+   * @type {(other: RunData | null) => void}
+   */
+  pair(other) {
+    this.paired = other === this ? null : other;
+    this.extents.clear();
+    this.deviations.clear();
+  }
+
+  /**
    * Smallest and largest value over the whole run, its null included, so that no scale moves while the step does.
    * @type {(key: string) => Range}
    */
@@ -138,10 +150,12 @@ export class RunData {
     const known = this.extents.get(key);
     if (known) return known;
     let [low, high] = [Infinity, -Infinity];
-    for (const name of [key, `null_${key}`]) {
-      for (const value of this.arrays[name]?.data ?? []) {
-        if (value < low) low = value;
-        if (value > high) high = value;
+    for (const side of [this, this.paired]) {
+      for (const name of [key, `null_${key}`]) {
+        for (const value of side?.arrays[name]?.data ?? []) {
+          if (value < low) low = value;
+          if (value > high) high = value;
+        }
       }
     }
     /** @type {Range} */
@@ -157,6 +171,15 @@ export class RunData {
   deviation(measure) {
     const known = this.deviations.get(measure.key);
     if (known) return known;
+    const alone = this.ownDeviation(measure);
+    const there = this.paired?.measures.get(measure.key);
+    const most = Math.max(alone, there ? (this.paired?.ownDeviation(there) ?? 0) : 0) || 1;
+    this.deviations.set(measure.key, most);
+    return most;
+  }
+
+  /** @type {(measure: Measure) => number} */
+  ownDeviation(measure) {
     let most = 0;
     const [, layers, heads] = this.arrays[measure.key].shape;
     this.meta.clocks[measure.clock].forEach((step, tick) => {
@@ -169,8 +192,7 @@ export class RunData {
         }
       }
     });
-    this.deviations.set(measure.key, most || 1);
-    return most || 1;
+    return most;
   }
 
   /**

@@ -18,6 +18,7 @@ const INLINED = [
 export function panel(context, { name, title, width, height, rows }) {
   const figure = html(context.views, "figure", { class: `cwi-panel cwi-${name}`, "data-view": name });
   const head = html(figure, "div", { class: "cwi-head" });
+  if (context.side) html(head, "span", { class: "cwi-side", "aria-label": `side ${context.side}` }, context.side);
   const heading = steady(html(head, "p", { class: "cwi-heading" }));
   heading.textContent = title;
   const picture = svg(figure, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });

@@ -1,6 +1,6 @@
 // The one state behind all views: step, layer, query head, metric, text, and the query token of that text.
 
-import { FIELDS } from "./fields.js";
+import { COMPARE, FIELDS } from "./fields.js";
 
 /**
  * @import { RunData } from "./data.js"
@@ -13,14 +13,16 @@ export class Store {
   /**
    * @param {RunData} data
    * @param {Wanted} initial
+   * @param {string[]} others names of the runs that it can be compared with
    */
-  constructor(data, initial) {
+  constructor(data, initial, others = []) {
     this.data = data;
+    this.others = others;
     /** @type {Update[]} */
     this.listeners = [];
     const starts = NAMES.map((name) => {
       const { start } = FIELDS[name];
-      return [name, typeof start === "string" ? data.meta[start] : start];
+      return [name, typeof start === "string" && start ? data.meta[start] : start];
     });
     this.state = this.clamp({ ...Object.fromEntries(starts), ...initial });
   }
@@ -36,6 +38,8 @@ export class Store {
       const number = Math.round(Number(value));
       return Number.isFinite(number) ? Math.min(Math.max(number, 0), most) : otherwise;
     };
+    /** Below 0: as on the first side. @type {(value: unknown, most: number) => number} */
+    const open = (value, most) => (Number(value ?? -1) < 0 ? -1 : within(value, most, -1));
     const { texts } = this.data;
     const text = within(wanted.text, Math.max(texts.length - 1, 0), 0);
     const last = Math.max((texts[text]?.tokens.length ?? 1) - 1, 0);
@@ -47,6 +51,11 @@ export class Store {
       metric: this.knows(metric) ? metric : meta.default,
       text,
       query: Number(wanted.query) < 0 ? last : within(wanted.query, last, last),
+      compare: COMPARE.includes(String(wanted.compare)) ? String(wanted.compare) : "",
+      run2: this.others.includes(String(wanted.run2)) ? String(wanted.run2) : "",
+      layer2: open(wanted.layer2, meta.n_layers - 1),
+      head2: open(wanted.head2, meta.n_query_heads - 1),
+      step2: open(wanted.step2, meta.last_step),
     };
   }
 
@@ -62,6 +71,9 @@ export class Store {
       head: [0, meta.n_query_heads - 1, "query heads"],
       step: [0, meta.last_step, "steps"],
       text: [0, texts.length - 1, "texts"],
+      layer2: [-1, meta.n_layers - 1, "layers"],
+      head2: [-1, meta.n_query_heads - 1, "query heads"],
+      step2: [-1, meta.last_step, "steps"],
       query: [-1, Math.max(...texts.map(({ tokens }) => tokens.length), 1) - 1, "tokens"],
     };
     /** @type {Wanted} */
@@ -77,7 +89,10 @@ export class Store {
         refused.push(`${name}=${value}, where ${meta.name} has ${limits[2]} ${limits[0]} to ${limits[1]}`);
       } else if (name === "metric" && !this.knows(value))
         refused.push(`metric=${value}, which is no measure of this run`);
-      else wanted[name] = asked[name];
+      else if (name === "compare" && !COMPARE.includes(value)) refused.push(`compare=${value}, which is no comparison`);
+      else if (name === "run2" && value && !this.others.includes(value)) {
+        refused.push(`run2=${value}, which is not offered here`);
+      } else wanted[name] = asked[name];
     }
     return { wanted, refused };
   }
@@ -113,5 +128,6 @@ export function readAddress(hash) {
 
 /** @type {(state: State) => string} */
 export function writeAddress(state) {
-  return `#${new URLSearchParams(NAMES.map((name) => [name, String(state[name])]))}`;
+  const said = NAMES.filter((name) => !FIELDS[name].aside || state[name] !== FIELDS[name].start);
+  return `#${new URLSearchParams(said.map((name) => [name, String(state[name])]))}`;
 }

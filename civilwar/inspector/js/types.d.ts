@@ -54,6 +54,10 @@ export interface Header {
   energy_clock: Clock;
   pattern_clock: Clock | null;
   texts: Text[];
+  curves: Curve[];
+  alarms: Alarm[];
+  /** How far the run has come, in a word: complete, running, diverged. Empty for a model without a run. */
+  status: string;
   /** Training steps at which something was recorded, in rising order. */
   clocks: number[][];
 }
@@ -79,6 +83,43 @@ export interface State {
   metric: string;
   text: number;
   query: number;
+  /** Empty, beside or difference; what follows is of the other side, and -1 or an empty name is as on the first. */
+  compare: string;
+  run2: string;
+  layer2: number;
+  head2: number;
+  step2: number;
+}
+
+/** One side's state, to read and to change. */
+export interface Selection {
+  readonly state: State;
+  set: (changes: Wanted) => void;
+}
+
+/** Where an inspector's data come from. */
+export interface Source {
+  loadLayer: LoadLayer;
+  /** Names of the runs that can be compared with this one. */
+  others: string[];
+  loadRun: (name: string) => Promise<{ packed: Packed; loadLayer: LoadLayer }>;
+  /** Puts a reader's text through the trained model, where there is one. */
+  ownText?: (text: string) => Promise<{ text: Text; weights: NamedArray }>;
+  /** Whether the page's address is the inspector's state. */
+  addressed?: boolean;
+}
+
+/** One number over training. */
+export interface Curve {
+  key: string;
+  label: string;
+  clock: Clock;
+}
+
+/** A step at which something went wrong, and what. */
+export interface Alarm {
+  step: number;
+  says: string;
 }
 
 export type FieldName = keyof State;
@@ -94,12 +135,15 @@ export type View = (context: Context) => Update;
 
 export interface Context {
   data: RunData;
-  store: Store;
+  store: Selection;
   root: HTMLElement;
   /** Names of the views that are shown. */
   names: string[];
   bar: HTMLElement;
   views: HTMLElement;
+  source: Source;
+  /** A or B, where two sides are shown. */
+  side?: string;
 }
 
 /** An inspector on the page. */

@@ -1,0 +1,69 @@
+"""What the evidence says of a claim, in a sentence that can only be shown when the criteria say so.
+
+The rule has one sentence for each verdict that needs words of its own. Which criteria fail and which are open is added from the
+findings, never typed.
+"""
+
+from collections.abc import Iterable
+
+from civilwar.evidence.claims import Finding, Verdict
+from civilwar.evidence.rule import wanted
+from civilwar.names.verdicts import PENDING
+
+
+def answer(verdict: Verdict) -> str:
+    """The answer to one claim: so far where exploratory runs speak, and with what fails or is open."""
+    if verdict.verdict == PENDING.label:
+        return PENDING.says
+    text = " ".join([_sentence(verdict), *_rest(verdict)])
+    return f"So far (exploratory runs): {text}" if verdict.exploratory else text
+
+
+def headline(verdict: Verdict) -> Finding:
+    """The finding to show first: what the verdict turns on."""
+    turning = {"there, for another reason": ("reading",), "in part": ("thing",)}.get(verdict.verdict, ())
+    chosen = [f for f in verdict.findings if f.criterion.role in turning and f.outcome == "fails"]
+    if verdict.verdict == "open" and not untold(verdict):
+        chosen = [f for f in verdict.findings if f.criterion.role in ("thing", "reading") and f.outcome == "open"]
+    core = [f for f in verdict.findings if f.criterion.role in ("construction", "thing")]
+    return (chosen or list(untold(verdict)) or core)[0]
+
+
+def untold(verdict: Verdict) -> tuple[Finding, ...]:
+    """Premises that do not hold, where that is why the claim is open."""
+    if verdict.verdict != "open":
+        return ()
+    return tuple(f for f in verdict.findings if f.criterion.role == "premise" and not f.holds)
+
+
+def rungs_part(verdict: Verdict) -> bool:
+    """Whether two rungs give verdicts that contradict each other; one that is open contradicts none."""
+    return len({one.verdict for one in verdict.at} - {"open", PENDING.label}) > 1
+
+
+def _sentence(verdict: Verdict) -> str:
+    if verdict.verdict == "in part":
+        return "The core of it is there."
+    if verdict.verdict == "open":
+        return "These runs cannot tell." if untold(verdict) else "Not settled."
+    return verdict.rule.answers[verdict.verdict]
+
+
+def _rest(verdict: Verdict) -> list[str]:
+    """Which deciding criteria do not hold; nothing where the sentence says it all."""
+    if verdict.verdict in ("there", "true by construction"):
+        return []
+    if lacking := untold(verdict):
+        return [f"Lacking: {_listed(lacking)}."]
+    roles = {"there, for another reason": ("reading",), "not there": ("thing", "construction")}
+    shown = roles.get(verdict.verdict, ("thing", "reading"))
+    deciding = [finding for finding in verdict.findings if finding.criterion.role in shown]
+    parts = {
+        "Against it": [finding for finding in deciding if finding.outcome == "fails"],
+        "Open": [finding for finding in deciding if finding.outcome == "open"] if verdict.verdict == "open" else [],
+    }
+    return [f"{head}: {_listed(found)}." for head, found in parts.items() if found]
+
+
+def _listed(findings: Iterable[Finding]) -> str:
+    return "; ".join(f"{f.criterion.label} (asked: {wanted(f.criterion)})" for f in findings)

@@ -1,0 +1,236 @@
+"""C05 to C08: key norms beside attention, two populations, sinks and gatherers."""
+
+from civilwar.evidence.rule import Criterion, Pick, Rule
+
+RULES_OF_ATTENTION: tuple[Rule, ...] = (
+    Rule(
+        id="C05",
+        statement="The larger a head's key norm, the sharper its attention.",
+        reported="Entropy before RoPE, without the causal mask, on 128 tokens, averaged over the query heads of a group.",
+        null="norms dealt anew among a layer's KV heads",
+        criteria=(
+            Criterion(
+                name="focus_late",
+                label="correlation of key norm and entropy at the end",
+                says="Spearman correlation of key norm and causal normalised entropy over query heads, ranked within layers "
+                "and pooled, at the end",
+                side="below",
+                threshold=-0.3,
+                reason="a medium correlation by Cohen's convention",
+            ),
+            Criterion(
+                name="focus_early",
+                label="the same correlation at a quarter of the run",
+                says="the same at a quarter of the run",
+                side="below",
+                threshold=-0.3,
+                reason="the same",
+            ),
+            Criterion(
+                name="focus_given_query_norm",
+                label="the same correlation at the end, given query norm",
+                says="partial rank correlation of key norm and entropy within layers at the end, given the query head's own "
+                "mean query norm",
+                side="below",
+                threshold=-0.3,
+                reason="what keys add to queries would be a medium correlation as well",
+                role="reading",
+            ),
+            Criterion(
+                name="focus_late_without_norm",
+                label="what the correlation loses when all keys are made equally long",
+                says="the correlation at the end, with entropy computed from keys all rescaled to the layer's mean norm, less "
+                "the one with the real keys",
+                side="above",
+                threshold=0.15,
+                reason="half of a medium correlation would hang on the keys' length",
+                role="reading",
+            ),
+            Criterion(
+                name="focus_of_query_norm",
+                label="correlation of query norm and entropy at the end",
+                says="rank correlation of mean query norm and causal normalised entropy within layers at the end",
+                side="below",
+                threshold=-0.3,
+                reason="for comparison",
+                role="context",
+            ),
+            Criterion(
+                name="focus_late_report",
+                label="correlation of key norm and the report's entropy",
+                says="the correlation of key norm at the end with the report's own entropy",
+                side="below",
+                threshold=-0.3,
+                reason="for comparison",
+                role="context",
+            ),
+            Criterion(
+                name="focus_shatters",
+                label="correlation at the end less that at a quarter",
+                says="correlation at the end less that at a quarter of the run",
+                side="above",
+                threshold=0.2,
+                reason="the report sees the relation break up late",
+                role="context",
+            ),
+        ),
+        answers={
+            "there": "Within a layer, heads with longer keys attend more sharply, and the length of the keys is why.",
+            "there, for another reason": "Within a layer, heads with longer keys attend more sharply, but the length of the "
+            "keys is not why.",
+            "not there": "Within a layer, heads with longer keys do not attend clearly more sharply.",
+        },
+        figure=("02_focus_law", "correlation"),
+        head=Pick(by="loudest", says="the loudest head of all, by its entropy", metric="entropy_normalised"),
+    ),
+    Rule(
+        id="C06",
+        statement="Late in training there are two populations of heads.",
+        reported="One scatter plot.",
+        null="one population; each layer centred at its mean over seeds, since pooled layers fake modes",
+        criteria=(
+            Criterion(
+                name="norm_dip",
+                label="dip of the norms",
+                says="Hartigan's dip of key norms at the end, less their layer's mean over seeds, "
+                "KV heads of all seeds; holds by its p against one mode, fails by its p in simulated sweeps in which a quarter "
+                "of the heads lie five deviations away; per sweep",
+                side="above",
+                threshold=0.0,
+                reason="p of the dip test against one mode",
+            ),
+            Criterion(
+                name="entropy_dip",
+                label="dip of the entropies",
+                says="the same of causal entropy, averaged over each KV head's query heads; per sweep",
+                side="above",
+                threshold=0.0,
+                reason="p of the dip test against one mode",
+            ),
+            Criterion(
+                name="power",
+                label="chance of finding a second population of a quarter of the heads",
+                says="share of simulated sweeps of this size that the dip test finds, in which a quarter of the KV heads lie "
+                "five deviations away and heads of a layer and run are as alike as measured; the smaller of those for norms "
+                "and for entropies; per sweep",
+                side="above",
+                threshold=0.8,
+                reason="the usual least power; norms of 5 and 11 are 7 of the 0.85 apart by which the report's one layer "
+                "spreads",
+                role="context",
+            ),
+        ),
+        answers={
+            "there": "Key norms and entropies both have a second mode.",
+            "not there": "Key norms have one mode, and a second population would have shown.",
+        },
+        figure=("08_verdicts", "one_or_two"),
+        head=Pick(by="loudest", says="the loudest head of all, among all heads", metric="entropy_normalised"),
+    ),
+    Rule(
+        id="C07",
+        statement="Sinks have key norms above 11 and near-zero entropy.",
+        reported="The report's own late points with norm above 11 have entropies of 3.6 to 4.2 nats.",
+        null="a direct count, and the loudest heads of each layer",
+        criteria=(
+            Criterion(
+                name="sinks_scale",
+                label="millions of parameters",
+                says="millions of parameters of these runs",
+                side="within",
+                threshold=(80, 97),
+                reason="a norm in absolute units hangs on the model's size: the report's, give or take a tenth",
+                role="premise",
+            ),
+            Criterion(
+                name="heads_above_11",
+                label="query heads with key norm above the report's mark",
+                says="query heads with key norm above 11 at the end, number per run",
+                side="above",
+                threshold=0.5,
+                reason="without such a head in most runs there is nothing to look at",
+                role="premise",
+            ),
+            Criterion(
+                name="entropy_above_11",
+                label="entropy of those heads",
+                says="causal normalised entropy of those query heads at the end, mean over them",
+                side="below",
+                threshold=0.1,
+                reason="near zero: a tenth of the largest possible",
+            ),
+            Criterion(
+                name="entropy_of_loudest",
+                label="entropy of each layer's loudest heads",
+                says="causal normalised entropy of the query heads that read a layer's loudest KV head, mean over layers",
+                side="below",
+                threshold=0.1,
+                reason="for comparison",
+                role="context",
+            ),
+        ),
+        answers={
+            "there": "Heads louder than the report's mark have almost no entropy.",
+            "not there": "There are heads louder than the report's mark, and their entropy is far from zero.",
+        },
+        figure=("02_focus_law", "cloud"),
+        head=Pick(by="loudest", says="the loudest head of all", metric="norm_mean"),
+    ),
+    Rule(
+        id="C08",
+        statement="Gatherers have key norms about 5 and high entropy.",
+        reported="Visible in the scatter plot at norms of 4.3 to 6.",
+        null="a direct count, and the quietest heads of each layer",
+        criteria=(
+            Criterion(
+                name="gatherers_scale",
+                label="millions of parameters",
+                says="millions of parameters of these runs",
+                side="within",
+                threshold=(80, 97),
+                reason="a norm in absolute units hangs on the model's size: the report's, give or take a tenth",
+                role="premise",
+            ),
+            Criterion(
+                name="norm_of_broadest",
+                label="key norm of the broadest heads",
+                says="key norm at the end of the broadest quarter of each layer's query heads, mean over layers",
+                side="within",
+                threshold=(4, 6),
+                reason="about 5",
+            ),
+            Criterion(
+                name="entropy_of_broadest",
+                label="entropy of the broadest heads",
+                says="causal normalised entropy of those heads at the end, mean over layers",
+                side="above",
+                threshold=0.75,
+                reason="high: three quarters of the largest possible",
+            ),
+            Criterion(
+                name="heads_near_5",
+                label="query heads with key norm near the report's",
+                says="query heads with key norm from 4 to 6 at the end, number per run",
+                side="above",
+                threshold=0.5,
+                reason="for comparison",
+                role="context",
+            ),
+            Criterion(
+                name="entropy_of_quietest",
+                label="entropy of each layer's quietest heads",
+                says="causal normalised entropy of the query heads that read a layer's quietest KV head, mean over layers",
+                side="above",
+                threshold=0.75,
+                reason="for comparison",
+                role="context",
+            ),
+        ),
+        answers={
+            "there": "The broadest heads have short keys of about the report's length.",
+            "not there": "The broadest heads have keys of another length than the report's gatherers.",
+        },
+        figure=("02_focus_law", "cloud"),
+        head=Pick(by="quietest", says="the quietest head of all", metric="norm_mean"),
+    ),
+)
