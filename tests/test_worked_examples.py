@@ -222,7 +222,7 @@ execute(new, Path("book/phases") / new.name, {parameters!r})
 """,
     )
     executed = nbformat.read(copy / "book" / "phases" / "20_queries.ipynb", as_version=4)
-    assert executed.metadata.card.title == "20 · Queries"
+    assert executed.metadata.card.question == "Do queries grow as keys do?"
     glued = {
         o.metadata.scrapbook.name for c in executed.cells for o in c.get("outputs", []) if "scrapbook" in o.metadata
     }
