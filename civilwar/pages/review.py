@@ -125,10 +125,10 @@ POINTS: tuple[Point, ...] = (
     Point(
         id="C14",
         objection="Nothing shows that the instrument finds a sink, an induction head or two populations where they exist.",
-        answer="Decoders with heads planted by hand are there, and tests ask every score and label to name what was "
-        "planted and nothing else.",
-        link="",
-        left="A page of what was planted and found; a control that forms in training; a grown model.",
+        answer="Decoders with heads planted by hand are recorded as any run, and every score and label names what was "
+        "planted and nothing else; in a grown model, sinks and induction heads are found.",
+        link="14_planted#planted",
+        left="A control that forms in training.",
     ),
     Point(
         id="C15",
