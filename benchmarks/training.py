@@ -33,7 +33,7 @@ from civilwar import paths
 from civilwar.analysis import speed
 from civilwar.corpus.corpus import load_corpus
 from civilwar.files import write_json
-from civilwar.model.ways import Ways
+from civilwar.model.ways import Ways as ModelWays
 from civilwar.recipe.config import RunConfig, make_config
 from civilwar.recipe.cost import flops_per_step
 from civilwar.runs.writer import RunWriter
@@ -106,7 +106,7 @@ class Ways:
 @contextlib.contextmanager
 def library_attention(of: training.Session) -> Iterator[None]:
     """Everything as it is written, and every text attended to by the library's kernel."""
-    of.model.compute(Ways())
+    of.model.compute(ModelWays())
     try:
         yield
     finally:
