@@ -4,7 +4,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: reproduce test browser js sweep paper book html serve lock audit wheel clean help lab
+.PHONY: reproduce test browser js sweep paper book html pdf serve lock audit wheel clean help lab
 
 help:
 	@echo "make reproduce  train the laptop preset live and build the book of that run under build/; PRESET, VARIANT, SEED, CORPUS"
@@ -14,6 +14,7 @@ help:
 	@echo "make paper      train and record the 88M model, SEED=0; resumes"
 	@echo "make book       rebuild the published book from the recorded run in data/, no training"
 	@echo "make html       render the book as it is committed, into _build/html"
+	@echo "make pdf        the book as it is committed as one PDF, into build/book.pdf; needs Chromium"
 	@echo "make serve      open the book that was built last in a browser; PORT=8000, or the next free one"
 	@echo "make lab        open copies of the notebooks in JupyterLab"
 	@echo "make lock       pin the newest versions that pyproject.toml allows"
@@ -80,6 +81,9 @@ book: $(ENVIRONMENT)
 # from scratch, since jupyter-book does not notice changed static files; in place of the old pages once all are there
 html: $(ENVIRONMENT)
 	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.publish import build_book; print(build_book(Path("book").resolve()))'
+
+pdf: $(ENVIRONMENT)
+	$(BIN)/python -c 'from pathlib import Path; from civilwar.pages.pdf import make_pdf; print(make_pdf(Path("book"), Path("build/book.pdf")))'
 
 PORT ?= 8000
 serve: $(ENVIRONMENT)

@@ -386,11 +386,6 @@ FAULTS: dict[str, Callable[[Workshop], Outcome]] = {
     "kills_book": kills_of(
         "book", f"{AT_A_CALL}, or with all that it started, while a book is built over an older one"
     ),
-    "kills_exporting": kills_of("exporting", f"{AT_A_CALL} of civilwar export, to a zip file"),
-    "kills_deleting": kills_of("deleting", f"{AT_A_CALL} of civilwar delete"),
-    "kills_reproducing": kills_of(
-        "reproducing", f"{AT_A_CALL} of civilwar reproduce, while its book is assembled over an older one"
-    ),
     "full_everywhere": series(
         lambda commands, corpus: kills.full_disk(commands, FULL_TIMES, corpus),
         "the disk is full from some system call on: training, caches, recording; then there is room again",

@@ -5,7 +5,7 @@ differs in its last digits. So one machine stands in for others: the first 41 st
 instructions that this processor has, again with those, and then with the libraries held to what older processors have. Every
 way is compared with the first, and the first with the run that ``data/`` has, measure by measure. The runs are kept in
 ``build/processors``, and one that is there is not trained again. Writes ``data/benchmarks/processors.csv``, from which the
-book's page is made.
+book's page is made; with names of ways, of these only.
 """
 
 import os
@@ -69,8 +69,9 @@ def main() -> int:
     if sys.argv[1:2] == ["--begin"]:
         begin(Path(sys.argv[2]))
         return 0
-    first, *others = WAYS
-    runs = {way: paths.built() / "processors" / re.sub(r"\W+", "-", way) for way in WAYS}
+    first, *every = WAYS
+    others = sys.argv[1:] or every
+    runs = {way: paths.built() / "processors" / re.sub(r"\W+", "-", way) for way in (first, *others)}
     for way, path in runs.items():
         if not (path / "parts" / f"{LAST:06d}").is_dir():
             started = time.perf_counter()

@@ -33,7 +33,7 @@ from civilwar import paths
 from civilwar.analysis import speed
 from civilwar.corpus.corpus import load_corpus
 from civilwar.files import write_json
-from civilwar.model import attention
+from civilwar.model.ways import Ways as ModelWays
 from civilwar.recipe.config import RunConfig, make_config
 from civilwar.recipe.cost import flops_per_step
 from civilwar.runs.writer import RunWriter
@@ -74,7 +74,7 @@ class Ways:
     def plain(self, step: int) -> None:
         """The library's attention, the whole batch at once, all logits in memory; no tracking."""
         inputs, targets = self.of.batches.batch(step)
-        with library_attention():
+        with library_attention(self.of):
             usual.loss(self.of.model, inputs, targets, "bf16-autocast").backward()
 
     def untracked(self, step: int) -> None:
@@ -97,20 +97,20 @@ class Ways:
         """Float32, a Python loop over heads, a host copy for every number."""
         inputs, targets = self.of.batches.batch(step)
         separator = self.of.texts.separator_ids[inputs]
-        with library_attention(), usual.tracking(self.of.model, separator, self.rows):
+        with library_attention(self.of), usual.tracking(self.of.model, separator, self.rows):
             loss = usual.loss(self.of.model, inputs, targets, "float32")
         loss.backward()
         self.rows.clear()
 
 
 @contextlib.contextmanager
-def library_attention() -> Iterator[None]:
-    """Every text attended to by the library's kernel."""
-    before, attention.BLOCKED_FROM = attention.BLOCKED_FROM, sys.maxsize
+def library_attention(of: training.Session) -> Iterator[None]:
+    """Everything as it is written, and every text attended to by the library's kernel."""
+    of.model.compute(ModelWays())
     try:
         yield
     finally:
-        attention.BLOCKED_FROM = before
+        of.model.compute(of.ways.ways)
 
 
 @contextlib.contextmanager
@@ -119,7 +119,7 @@ def without_tracker(of: training.Session) -> Iterator[None]:
     tracker = of.tracker
 
     class Nothing:
-        watching = staticmethod(lambda tokens: contextlib.nullcontext())
+        hidden = staticmethod(of.model.hidden)
         close_step = staticmethod(lambda step, loss: None)
 
     of.tracker = Nothing()  # type: ignore[assignment]

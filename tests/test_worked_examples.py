@@ -203,7 +203,7 @@ print(tables.ledger(claims.decide(wrong, rules)).set_index("id")["verdict"]["C19
 
 def test_a_phase_notebook_is_found_and_runs(tmp_path: Path, smoke_run: Run, smoke_corpus: str) -> None:
     assert worked_examples.files_in(worked_examples.diff_of("A phase notebook")) == {
-        "notebooks/12_queries.ipynb",
+        "notebooks/20_queries.ipynb",
         "book/_toc.yml",
     }
     copy = worked_examples.apply("A phase notebook", tmp_path)
@@ -216,13 +216,13 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 from civilwar.pages.publish import execute, phase_notebooks
 
 new = phase_notebooks()[-1]
-assert new.stem == "12_queries"
-assert "phases/12_queries" in parse_toc_yaml("book/_toc.yml").root.child_files()
+assert new.stem == "20_queries"
+assert "phases/20_queries" in parse_toc_yaml("book/_toc.yml").root.child_files()
 execute(new, Path("book/phases") / new.name, {parameters!r})
 """,
     )
-    executed = nbformat.read(copy / "book" / "phases" / "12_queries.ipynb", as_version=4)
-    assert executed.metadata.card.title == "12 · Queries"
+    executed = nbformat.read(copy / "book" / "phases" / "20_queries.ipynb", as_version=4)
+    assert executed.metadata.card.question == "Do queries grow as keys do?"
     glued = {
         o.metadata.scrapbook.name for c in executed.cells for o in c.get("outputs", []) if "scrapbook" in o.metadata
     }

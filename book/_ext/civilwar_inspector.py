@@ -46,7 +46,8 @@ def _write_code(app: Sphinx) -> None:
 
 
 def _equip(app: Sphinx, pagename: str, templatename: str, context: dict[str, object], doctree: object) -> None:
-    shown = _runs_in(str(context.get("body", "")))
+    # on paper the still picture is all there is
+    shown = set() if app.builder.name == "singlehtml" else _runs_in(str(context.get("body", "")))
     if shown:
         app.civilwar_runs |= shown  # type: ignore[attr-defined]
         app.add_js_file(SCRIPT, loading_method="defer")

@@ -1,6 +1,6 @@
 """Tables of what things are called, out of ``civilwar.names``: prose repeats no label by hand.
 
-Directive ``{names} variants``, ``{names} kinds``, ``{names} verdicts`` or ``{names} measures``: a row a record, in the order
+Directive ``{names} variants``, ``kinds``, ``verdicts``, ``measures`` or ``claims``, the report's: a row a record, in the order
 of the records, those with a colour behind a mark in it. Any other argument is a warning, so that a strict build fails.
 """
 
@@ -15,6 +15,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from civilwar.evidence import rules
 from civilwar.names import kinds, measures, variants, verdicts
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,13 @@ def _owner(record: Any) -> list[Node]:
     return [nodes.Text(OWNERS[record.owner])]
 
 
+def _tested(rule: Any) -> list[Node]:
+    """The page whose figure shows the claim, with a link to the figure."""
+    page, figure = rule.figure
+    link = nodes.reference("", rule.id, refuri=f"phases/{page}.html#{figure}", internal=True)
+    return [link]
+
+
 #: Argument -> (module, its records, heading -> cell).
 TABLES: dict[str, tuple[ModuleType, Mapping[str, Any], dict[str, Cell]]] = {
     "variants": (
@@ -62,6 +70,11 @@ TABLES: dict[str, tuple[ModuleType, Mapping[str, Any], dict[str, Cell]]] = {
         measures,
         measures.MEASURES,
         {"Measure": _text("label"), "Of a": _owner, "Unit": _text("unit"), "What it is": _text("says")},
+    ),
+    "claims": (
+        rules,
+        {rule.id: rule for rule in rules.RULES},
+        {"Tested": _tested, "The report says": _text("statement"), "It rests on": _text("reported")},
     ),
 }
 

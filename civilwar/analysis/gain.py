@@ -23,18 +23,26 @@ SETTLED = 0.95
 
 
 def require_gain(run: Run) -> None:
-    """Raise RunError unless the run's model learns a gain on its keys: without one there is nothing to look at."""
-    if run.watched and run.config.model.qk_norm != "learned":
-        raise RunLacks(f"{run.name} has no norm on its keys, so there is no gain to show.")
-    if run.config.model.qk_norm != "learned":
+    """Raise RunError unless the run's model learns a gain on its keys: without one there is nothing to look at.
+
+    Of a watched run whatever asks for the gain says so itself.
+    """
+    if not run.watched and run.config.model.qk_norm != "learned":
         raise RunError(
             f"run {run.name} (variant {run.config.variant}) learns no gain on its keys, so phase 4 has nothing to show. "
             "Choose a variant with a learned gain, for instance baseline, no_gain_decay or shuffled_rope."
         )
 
 
+def _check_known(run: Run) -> None:
+    """Raise RunLacks for a watched run of a model without norms on its keys."""
+    if run.watched and run.config.model.qk_norm != "learned":
+        raise RunLacks(f"{run.name} has no norm on its keys, so there is no gain to show.")
+
+
 def gain_table(run: Run, steps: list[int] | None = None) -> pd.DataFrame:
     """The key gain as rows: step, layer, dimension, gain, rank (of RoPE frequency, 0 fastest), wavelength in tokens."""
+    _check_known(run)
     array = run.array("gain")
     chosen = list(array["step"]) if steps is None else steps
     at = rows_of(array["step"], chosen)
@@ -107,6 +115,7 @@ def settling(run: Run) -> pd.DataFrame:
     A random walk of as many steps scores sqrt(t / T) on average without ever deciding anything. Null where a gain does
     not vary over dimensions.
     """
+    _check_known(run)
     array = run.array("gain")
     centred = array["k_gain"].astype(float) - array["k_gain"].mean(-1, keepdims=True, dtype=float)
     size = np.linalg.norm(centred, axis=-1)

@@ -18,7 +18,7 @@ from civilwar.runs.reader import Run
 COLUMNS = ("measure", "layer", "head", "a", "b", "difference", "low", "high", "beyond")
 
 
-class Comparison(pd.DataFrame):
+class Comparison(pd.DataFrame):  # type: ignore[misc]
     """One row a measure and head: see `compare`. ``summary()`` has one row a measure."""
 
     @property

@@ -65,6 +65,7 @@ def summary(table: pd.DataFrame) -> dict[str, float | str]:
     return {
         "processor_name": str(table["processor"].iloc[0]),
         "processor_ways": others["way"].nunique(),
+        "processor_others": "; ".join(others["way"].unique()),
         "processor_steps": int(losses["values"].iloc[0]),
         "processor_again_percent": 100 * float((again["equal"] == 1).mean()),
         "processor_loss_nats": float(losses["largest_difference"].max()),

@@ -1,14 +1,18 @@
 """``civilwar list``: every run, a line each, whatever is wrong with one of them."""
 
 import argparse
+from collections.abc import Callable
 from itertools import groupby
 
 from civilwar.commands import options
-from civilwar.errors import one_line
+from civilwar.errors import RunLacks, one_line
+from civilwar.recipe.watched import WATCHED
 from civilwar.runs.glance import THINNED
 from civilwar.runs.listing import Listed, list_folders, roots
 
-COLUMNS = ("run", "status", "step", "loss", "preset", "variant", "seed", "date (UTC)", "size", "lacks")
+COLUMNS = ("run", "status", "step", "of", "loss", "preset", "variant", "seed", "date (UTC)", "size", "lacks")
+#: In the place of what is not known.
+UNKNOWN = "–"
 EPILOG = """A run that is "interrupted" goes on with `civilwar resume RUN`; one that is "running" is being written now.
 Exit status 1 where a folder cannot be read."""
 
@@ -41,15 +45,25 @@ def _cells(one: Listed) -> tuple[str, ...]:
     return (
         name,
         one_line(one.status),
-        f"{'–' if seen.step is None else seen.step}/{config.train.steps}",
-        "–" if seen.loss is None else f"{seen.loss:.3f}",
+        UNKNOWN if seen.step is None else str(seen.step),
+        told(lambda: config.train.steps if config.variant != WATCHED else None),
+        UNKNOWN if seen.loss is None else f"{seen.loss:.3f}",
         one_line(config.preset),
         one_line(config.variant),
-        str(config.seed),
+        told(lambda: config.seed),
         one_line(seen.date),
         in_megabytes(seen.size),
         one_line(_in_short(seen.lacks)),
     )
+
+
+def told(ask: Callable[[], object]) -> str:
+    """What a run's configuration says; of a run that was only watched, a dash where nobody told."""
+    try:
+        found = ask()
+    except RunLacks:
+        found = None
+    return UNKNOWN if found is None else one_line(str(found))
 
 
 def _in_short(lacks: tuple[str, ...]) -> str:

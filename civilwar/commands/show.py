@@ -3,7 +3,7 @@
 import argparse
 
 from civilwar.commands import options
-from civilwar.commands.list import in_megabytes
+from civilwar.commands.list import in_megabytes, told
 from civilwar.errors import one_line
 from civilwar.runs.glance import INTERRUPTED, glance
 from civilwar.runs.listing import folders_of
@@ -32,7 +32,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 def facts(found: Run) -> dict[str, str]:
     """What there is to say of a run, by a word for each."""
-    seen, config, manifest = glance(found), found.config, found.manifest
+    seen, config, manifest = glance(found), found.stored_config, found.manifest
     model, corpus = config.model, manifest.get("corpus", {})
     loss = "" if seen.loss is None else f", training loss {seen.loss:.3f} nats"
     sizes = {
@@ -49,16 +49,19 @@ def facts(found: Run) -> dict[str, str]:
         "run": found.name,
         "folder": str(found.path),
         "status": seen.status,
-        "recipe": f"{config.preset}, {config.variant}, seed {config.seed} (configuration {config.hash})",
+        "recipe": "another program's: training was watched"
+        if found.watched
+        else f"{config.preset}, {config.variant}, seed {told(lambda: config.seed)} (configuration {config.hash})",
         "model": f"{model.n_layers} layers, {model.n_query_heads} query heads and {model.n_kv_heads} KV heads of "
         f"{model.d_head} dimensions, {model.n_parameters:,} parameters",
-        "step": f"{'none' if seen.step is None else seen.step} of {config.train.steps}{loss}",
-        "text": f"{config.corpus}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}",
+        "step": f"{'none' if seen.step is None else seen.step}{'' if found.watched else f' of {config.train.steps}'}{loss}",
+        "text": f"{told(lambda: config.corpus)}, checksum {str(corpus.get('checksum', 'unknown'))[:16]}",
         "date": f"{seen.date} UTC",
         "sittings": "; ".join(sittings),
         "size": f"{in_megabytes(seen.size)}, {in_megabytes(sum(sizes.values()))} of it in {len(sizes)} listed files",
         "lacks": ", ".join(seen.lacks) or "nothing",
     }
     if seen.status == INTERRUPTED:
-        lines["next"] = f"civilwar resume {found.path}"
+        again = f"train on, and watch with out={str(found.path)!r}"
+        lines["next"] = again if found.watched else f"civilwar resume {found.path}"
     return lines

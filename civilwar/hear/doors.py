@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from civilwar.hear import compiled, mha_door, sdpa_door, transformers_door
-from civilwar.hear.hearing import OPEN, Hearing, Listener
+from civilwar.hear.hearing import OPEN, Edit, Hearing, Listener, recomputing
 
 
 @contextmanager
@@ -18,6 +18,7 @@ def hear(
     *,
     unheard: Literal["refuse", "ignore"] = "refuse",
     evaluation: bool = False,
+    edit: Edit | None = None,
 ) -> Iterator[Hearing]:
     """Hand every attention call of ``model`` to ``listener`` while the context is open; then leave no trace.
 
@@ -29,10 +30,12 @@ def hear(
         listener: called once a call, in the model's order, with a `civilwar.hear.heard.Heard`.
         unheard: ``refuse`` raises `civilwar.hear.hearing.Unheard` after a forward pass of which nothing was heard.
         evaluation: hear forward passes without gradients too.
+        edit: what shall go on in the place of a layer's outputs, [batch, pos, query_head, d_value], by the layer's number;
+            not in compiled graphs, and not in `torch.nn.MultiheadAttention`.
 
     Raises Unheard after a forward pass of which nothing was heard.
     """
-    hearing = Hearing(model, listener, evaluation=evaluation, refuse=unheard == "refuse")
+    hearing = Hearing(model, listener, evaluation=evaluation, refuse=unheard == "refuse", edit=edit)
 
     def begins(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         padding = kwargs.get("attention_mask")
@@ -40,13 +43,13 @@ def hear(
         counted = evaluation or torch.is_grad_enabled()
         if torch.compiler.is_compiling():
             compiled.begin(compiled.CLOCK, hearing.number, counted, padding)
-        elif torch._C._current_graph_task_id() == -1:
+        elif not recomputing():
             hearing.begin(counted, padding)
 
     def ends(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_compiling():
             compiled.end(compiled.CLOCK, hearing.number)
-        elif torch._C._current_graph_task_id() == -1:
+        elif not recomputing():
             hearing.end()
 
     with ExitStack() as stack:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 #: What models call the norm of their keys, the last part of its name.
 KEY_NORM = re.compile(r"^(k|key)_?(layer_?|rms_?)?(norm|layernorm|ln)$")
+#: Largest difference of the same lengths before and after RoPE, over the largest length.
+SAME = 1e-3
 #: What modules call that which they add to the mean square.
 EPS = ("eps", "variance_epsilon", "epsilon")
 #: Largest deviation of gain times normalised input from the output, over the output's root mean square.
@@ -71,19 +73,42 @@ def key_norm(normed: Normed, used: Float[Tensor, "batch kv_head key d_head"]) ->
     A norm may see [batch, key, kv_head, d_head], [batch, kv_head, key, d_head], or all heads of a key as one vector. Lengths
     decide, which RoPE leaves alone (or changes by one factor): sizes alone would take as many tokens as heads for heads.
     """
-    heads, length = used.shape[1], torch.linalg.vector_norm(used.float(), dim=-1)
+    axes = _axes(normed.after, used)
+    if axes is None:
+        return None
+    after, before = axes(normed.after, used), axes(normed.before, used)
+    if after is None or before is None:
+        return None
+    normalised, gain = _gain(before, after, axes is _one_vector, normed.eps)
+    return KeyNorm(before, after, normalised.square(), gain.expand(used.shape[1], -1))
+
+
+def heads_first(after: Tensor, used: Float[Tensor, "batch kv_head key d_head"]) -> bool:
+    """Whether a key norm that gave ``after`` saw heads before positions, by the keys that attention then used."""
+    return _axes(after, used) is _heads_first
+
+
+def _axes(after: Tensor, used: Tensor) -> Callable[[Tensor, Tensor], Tensor | None] | None:
+    length = torch.linalg.vector_norm(used.float(), dim=-1)
+    fits = []
     for by_head in (_positions_first, _heads_first, _one_vector):
-        after = by_head(normed.after, used)
-        before = by_head(normed.before, used)
-        if after is None or before is None:
+        keys = by_head(after, used)
+        if keys is None:
             continue
-        ratio = torch.linalg.vector_norm(after, dim=-1) / length
-        if not (ratio - ratio.mean()).abs().max() < 1e-3 * ratio.mean():
-            continue
-        whole = by_head is _one_vector
-        normalised, gain = _gain(before, after, whole, normed.eps)
-        return KeyNorm(before, after, normalised.square(), gain.expand(heads, -1))
-    return None
+        ours = torch.linalg.vector_norm(keys, dim=-1)
+        factor = (ours * length).sum() / length.square().sum()
+        if (ours - factor * length).abs().max() < SAME * ours.max():
+            fits.append(by_head)
+    if len(fits) > 1:
+        # every key as long as every other: but RoPE leaves the first as it is
+        first = used[:, :, 0].float()
+        fits = [by_head for by_head in fits if _parallel(by_head(after, used), first)]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _parallel(keys: Tensor | None, first: Tensor) -> bool:
+    """Whether each text's first keys point where attention's did."""
+    return keys is not None and bool((torch.cosine_similarity(keys[:, :, 0], first, dim=-1) > 1 - SAME).all())
 
 
 def _positions_first(x: Tensor, used: Tensor) -> Tensor | None:
@@ -104,10 +129,16 @@ def _gain(before: Tensor, after: Tensor, whole: bool, eps: float) -> tuple[Tenso
     """(normalised input, gain by head and dimension): the root mean square's or the standard deviation's, whichever fits."""
     axes = (1, 3) if whole else (3,)
     for x in (before, before - before.mean(axes, keepdim=True)):
-        normalised = x * torch.rsqrt(x.square().mean(axes, keepdim=True) + eps)
+        normalised = _over_rms(x, axes, eps)
         # by least squares over tokens, for every head by itself
         gain = (after * normalised).sum((0, 2)) / normalised.square().sum((0, 2))
         off = (after - gain[:, None] * normalised).square().mean().sqrt()
         if off < FITS * after.square().mean().sqrt():
             return normalised, gain
-    return before * torch.rsqrt(before.square().mean(axes, keepdim=True)), torch.full_like(before[0, :, 0], torch.nan)
+    return _over_rms(before, axes, 0.0), torch.full_like(before[0, :, 0], torch.nan)
+
+
+def _over_rms(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """A zero vector, as padding's embedding gives, stays one."""
+    mean = x.square().mean(axes, keepdim=True) + eps
+    return x * torch.rsqrt(mean.clamp_min(torch.finfo(x.dtype).tiny))

@@ -13,6 +13,8 @@ from civilwar.hear.heard import Heard
 from civilwar.hear.names import layer_of, names_of, unwrapped
 
 Listener = Callable[[Heard], None]
+#: Takes a layer's number and its heads' outputs, [batch, pos, query_head, d_value], and returns what shall go on instead.
+Edit = Callable[[int, Tensor], Tensor]
 
 #: Hearings that are open, by their numbers; a compiled graph knows only the number.
 OPEN: dict[int, "Hearing"] = {}
@@ -23,10 +25,17 @@ class Unheard(ValueError):
     """A model ran and its attention could not be heard, or not as the model computes it."""
 
 
+def recomputing() -> bool:
+    """Whether activation checkpointing computes a layer again, while gradients are made; it was heard the first time."""
+    return torch._C._current_graph_task_id() != -1
+
+
 class Hearing:
     """One model and its listener, from the opening of `civilwar.hear.doors.hear` to its end."""
 
-    def __init__(self, model: nn.Module, listener: Listener, *, evaluation: bool, refuse: bool) -> None:
+    def __init__(
+        self, model: nn.Module, listener: Listener, *, evaluation: bool, refuse: bool, edit: Edit | None = None
+    ) -> None:
         self.number = next(_NUMBERS)
         self.root = unwrapped(model)
         self.names = names_of(self.root)
@@ -36,6 +45,7 @@ class Hearing:
         self.live: Callable[[Heard, Tensor, Tensor], None] | None = None
         self.evaluation = evaluation
         self.refuse = refuse
+        self.edit = edit
         #: Forward passes begun; those without gradients too, where they are asked for.
         self.forward = -1
         self.inside = False
@@ -72,8 +82,7 @@ class Hearing:
     @property
     def listens(self) -> bool:
         """Whether an attention call now is one to count."""
-        # activation checkpointing computes a layer again while gradients are made; it was heard the first time
-        if torch._C._current_graph_task_id() != -1:
+        if recomputing():
             return False
         if self.inside:
             return self.counted
@@ -103,6 +112,13 @@ class Hearing:
             self.listener(told)
             if self.live is not None:
                 self.live(told, call.query, call.key)
+
+    def edited(self, place: str, output: Tensor) -> Tensor:
+        """What shall go on in the place of a call's output, [batch, pos, query_head, d_value]; asked after `hear`."""
+        if self.edit is None:
+            return output
+        layer = layer_of(place, self._module(place)) if place else None
+        return self.edit(sum(self.calls.values()) - 1 if layer is None else layer, output)
 
     def _module(self, place: str) -> nn.Module | None:
         return next((self.modules[i] for i, name in self.names.items() if name == place), None)

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_mask
 
 from civilwar.hear.call import Allowed, Call
 from civilwar.hear.hearing import OPEN, Unheard
@@ -73,6 +72,8 @@ def _wrapper(function: Callable[..., Any], implementation: str) -> Callable[...,
             place = place_in(number, module)
             if place is not None:
                 _tell(number, place, module, implementation, given, out[0])
+                if OPEN[number].edit is not None:
+                    out = (OPEN[number].edited(place, out[0]), *out[1:])
         return out
 
     return attend
@@ -121,7 +122,10 @@ def allowed_by(implementation: str, module: nn.Module, given: dict[str, Any], pl
             n_keys - n_queries,
             real,
         )
-    if implementation == "flex_attention" and isinstance(mask, BlockMask):
+    if implementation == "flex_attention" and mask is not None and hasattr(mask, "mask_mod"):
+        # loads the compiler, which takes seconds
+        from torch.nn.attention.flex_attention import create_mask
+
         n_texts, n_heads, *_ = mask.shape
         device = str(given["query"].device)
         return Allowed(mask=create_mask(mask.mask_mod, n_texts, n_heads, n_queries, n_keys, device))

@@ -69,6 +69,11 @@ def payload_of_model(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str
     root = unwrapped(model)
     if isinstance(texts, str):
         raise ValueError("texts: expected a list of texts and got one string; put it into a list: [text].")
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise ValueError(
+            f"{type(model).__name__} puts a learned prefix before every text, which is no token; pass the model without it, "
+            "model.get_base_model()."
+        )
     context = _context(root)
     coded = [_tokens(tokenizer, text, context) for text in texts]
     if not coded or any(len(ids) < 2 for ids, _ in coded):
@@ -166,7 +171,8 @@ def _look(root: nn.Module, ids: Tensor, *, first: bool) -> Look:
     """Attention of one text, checked where it is the ``first``."""
     calls: list[Heard] = []
     normed: list[Normed] = []
-    if getattr(getattr(root, "config", None), "is_encoder_decoder", False):
+    writes = any(name.rpartition(".")[2] == "decoder" for name, _ in root.named_modules())
+    if writes and getattr(getattr(root, "config", None), "is_encoder_decoder", False):
         raise ValueError(
             f"{type(root).__name__} reads one text and writes another; pass its half that reads, model.get_encoder()."
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from civilwar.analysis import divergence, gain, rank, taxonomy
 from civilwar.analysis.statistics import generator
 from civilwar.errors import RunLacks
-from civilwar.inspector.payload import Gain, Kind, Kinds, Null, Patterns, Payload, Series, Steps, Text
+from civilwar.inspector.payload import Alarm, Curve, Gain, Kind, Kinds, Null, Patterns, Payload, Series, Steps, Text
 from civilwar.names.kinds import KINDS
 from civilwar.names.measures import DEFAULT, MEASURES, Measure
 from civilwar.recipe import rope
@@ -45,7 +45,35 @@ def payload_of_run(run: Run) -> Payload:
         texts=tuple(Text(tuple(text["tokens"]), tuple(text["separator"])) for text in run.probe["short_texts"]),
         kinds=None if scores is None else _kinds(model, scores),
         patterns=_patterns(run),
+        curves=_curves(run),
+        alarms=_alarms(run),
+        status=str(run.manifest["status"]),
     )
+
+
+def _curves(run: Run) -> tuple[Curve, ...]:
+    """Losses over training: on the training batches, and on held-out texts at snapshots, their mean."""
+    told = {"train": "loss on the training batch", "probe_loss": "loss on held-out texts"}
+    found = []
+    for name, label in told.items():
+        table = _or_none(lambda name=name: run.table(name))  # type: ignore[misc] # mypy infers no default's type
+        if table is None or not len(table) or table["loss"].isna().all():
+            continue
+        loss = table.groupby("step")["loss"].mean()
+        found.append(Curve(name, label, _steps(loss.index), loss.to_numpy(dtype=float)))
+    return tuple(found)
+
+
+def _alarms(run: Run) -> tuple[Alarm, ...]:
+    """The step after which a run diverged; of a watched run, steps at which heads passed thresholds that its user set."""
+    found = []
+    table = _or_none(lambda: run.table("alarms")) if run.watched else None
+    if table is not None:
+        for (step, alarm), rows in table.groupby(["step", "alarm"]):
+            found.append(Alarm(int(step), f"{alarm} of {len(rows)} heads passed its threshold"))
+    if run.manifest["status"] == "diverged":
+        found.append(Alarm(run.last_step, "diverged: the next steps were not finite"))
+    return tuple(found)
 
 
 def _or_none(read: Callable[[], Found]) -> Found | None:
@@ -133,7 +161,11 @@ def _isotropic(run: Run) -> tuple[Steps, dict[str, np.ndarray]]:
     gains, snapshots = _or_none(lambda: run.array("gain")), run.snapshots
     if gains is None or not snapshots:
         return (0,), {measure: np.full((1, run.config.model.n_layers), np.nan) for measure in rank.MEASURES}
-    steps = sorted({*snapshots[::4], snapshots[-1]})
+    # an unfinished run, or one recorded slim, may lack the gain of a snapshot
+    there = np.intersect1d(snapshots, gains["step"])
+    if not len(there):
+        return (0,), {measure: np.full((1, run.config.model.n_layers), np.nan) for measure in rank.MEASURES}
+    steps = sorted({*there[::4].tolist(), int(there[-1])})
     k_gain = gains["k_gain"][rows_of(gains["step"], steps)].astype(float)
     scores = {measure: np.full(k_gain.shape[:2], np.nan) for measure in rank.MEASURES}
     for row, layer in np.ndindex(*k_gain.shape[:2]):

@@ -105,6 +105,25 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One number of the whole model over training."""
+
+    key: str
+    label: str
+    steps: Steps
+    values: np.ndarray
+    """[tick]; undefined is NaN."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that went wrong at a step, or passed a threshold."""
+
+    step: int
+    says: str
+
+
+@dataclass(frozen=True)
 class Payload:
     """Everything that the views show of one run or model. Raises ValueError where its parts do not fit each other."""
 
@@ -123,6 +142,10 @@ class Payload:
     texts: tuple[Text, ...] = ()
     kinds: Kinds | None = None
     patterns: Patterns | None = None
+    curves: tuple[Curve, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    status: str = ""
+    """How far a run has come, as its manifest says it; empty for a model without a run."""
 
     def __post_init__(self) -> None:
         if self.n_kv_heads < 1 or self.n_query_heads % self.n_kv_heads:
@@ -140,6 +163,8 @@ class Payload:
             _check("kind", self.kinds.codes, self.kinds.steps, (self.n_layers, self.n_query_heads), "uint8")
             if self.kinds.codes.max(initial=0) >= len(self.kinds.kinds):
                 raise ValueError(f"kind: codes up to {self.kinds.codes.max()}, for {len(self.kinds.kinds)} kinds.")
+        for curve in self.curves:
+            _check(curve.key, curve.values, curve.steps, ())
         layer = (self.n_layers, self.d_head)
         _check("gain", self.gain.gain, self.gain.steps, layer)
         _check("energy", self.gain.energy, self.gain.energy_steps, (self.n_layers, self.n_kv_heads, self.d_head))
@@ -202,7 +227,7 @@ def _header(payload: Payload) -> dict[str, Any]:
         null = measure.null
         return None if null is None else {"says": null.says, "clock": clock(null.steps)}
 
-    said = ("name", "n_layers", "n_query_heads", "n_kv_heads", "d_head", "context", "last_step", "default")
+    said = ("name", "n_layers", "n_query_heads", "n_kv_heads", "d_head", "context", "last_step", "default", "status")
     described = ("key", "label", "unit", "owner", "says")
     return {
         **{name: getattr(payload, name) for name in said},
@@ -220,6 +245,8 @@ def _header(payload: Payload) -> dict[str, Any]:
         "gain_clock": clock(payload.gain.steps),
         "energy_clock": clock(payload.gain.energy_steps),
         "pattern_clock": clock(payload.patterns.steps) if payload.patterns else None,
+        "curves": [{"key": c.key, "label": c.label, "clock": clock(c.steps)} for c in payload.curves],
+        "alarms": [vars(alarm) for alarm in payload.alarms],
         "texts": [vars(text) for text in payload.texts],
         "clocks": clocks,
     }
@@ -229,6 +256,7 @@ def _arrays(payload: Payload) -> dict[str, np.ndarray]:
     """The arrays by the names that ``js/data.js`` knows them by."""
     found = {measure.key: measure.values for measure in payload.measures}
     found |= {f"null_{measure.key}": measure.null.band for measure in payload.measures if measure.null}
+    found |= {f"curve_{curve.key}": curve.values for curve in payload.curves}
     if payload.kinds is not None:
         found["kind"] = payload.kinds.codes
     return found | {name: getattr(payload.gain, name) for name in ("gain", "energy", "golden", "rank", "wavelength")}

@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 #: Names of the views, in the order in which they are shown. View ``NAME`` is the function ``NAME`` of ``js/NAME.js``.
-VIEWS = ("map", "time", "pattern", "plane", "gain")
+VIEWS = ("map", "time", "find", "pattern", "thumbs", "plane", "gain", "training")
 
 #: How two sides can be compared; an empty word for not at all.
 COMPARE = ("", "beside", "difference")

@@ -51,11 +51,16 @@ def write_scripts(payload: Payload, folder: Path) -> list[Path]:
     return files
 
 
-def page(payload: Payload, inspector: str) -> str:
-    """A whole page in one file, for a browser without a network: ``inspector``, an `element`, with all that it needs."""
+def page(payload: Payload, inspector: str, others: Sequence[Payload] = ()) -> str:
+    """A whole page in one file, for a browser without a network: ``inspector``, an `element`, with all that it needs.
+
+    ``others`` are the runs that it offers for comparison.
+    """
     # nothing inside can end the script's element: names are escaped, and the rest is base64
     data = "".join(
-        f"<script>{_call(payload.name, block, content)}</script>\n" for block, content in _blocks(payload).items()
+        f"<script>{_call(one.name, block, content)}</script>\n"
+        for one in (payload, *others)
+        for block, content in _blocks(one).items()
     )
     title = html.escape(f"Heads of {payload.name}")
     return (

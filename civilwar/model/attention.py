@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 #: Queries whose logits are made at once: those of one KV head's group then fill a matrix product.
-QUERY_BLOCK = 256
+QUERY_BLOCK = 128
 #: From here on the kept weights, pos x pos of each head, cost more memory than the blocks are worth in time.
 LIBRARY_FROM = 4096
 

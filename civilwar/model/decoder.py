@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from civilwar.model.attention import attend
-from civilwar.model.ways import Ways, as_written, compiled
+from civilwar.model.ways import Ways, compiled, may_be_compiled
 from civilwar.recipe.config import ModelConfig
 from civilwar.recipe.rope import pair_frequencies
 
@@ -160,8 +160,9 @@ class Decoder(nn.Module):
     def compute(self, ways: Ways) -> None:
         """Train in these ways from now on. Changes no number but for rounding."""
         self.compiled = ways.compiled
-        for block in self.blocks:
-            block.attention.in_blocks = ways.attention_in_blocks
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.in_blocks = ways.attention_in_blocks
 
     def _initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -185,7 +186,7 @@ class Decoder(nn.Module):
                 f"{tokens.shape[1]} tokens, but the model's context is {self.config.context}: cut the text."
             )
         x = self.embedding(tokens) * math.sqrt(self.config.d_model)
-        through = compiled(Block.__call__) if self.compiled and as_written(self) else Block.__call__
+        through = compiled(Block.__call__) if self.compiled and may_be_compiled(self) else Block.__call__
         layers: list[list[Tensor]] = [[] for _ in self.blocks]
         for block, into in zip(self.blocks, layers, strict=True):
             x = through(block, x, summary, into)

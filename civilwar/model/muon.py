@@ -49,7 +49,7 @@ class Muon(torch.optim.Muon):
     """`torch.optim.Muon` with the matrices of each shape orthogonalised together; its state is the same."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step on the gradients that are there."""
         loss = None
         if closure is not None:

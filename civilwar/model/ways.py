@@ -34,7 +34,7 @@ def compiled(function: Function) -> Function:
     return cast(Function, torch.compile(function, dynamic=False, fullgraph=True))
 
 
-def as_written(model: nn.Module) -> bool:
+def may_be_compiled(model: nn.Module) -> bool:
     """Whether a pass through ``model`` trains it and nobody listens.
 
     Compiled code would not call hooks that were put there since; and it is made for passes with a gradient.

@@ -10,6 +10,7 @@ import sys
 from IPython import get_ipython
 
 from civilwar.errors import RunLacks
+from civilwar.pages.prose import leave_out_what_is_lacking
 from civilwar.pages.show import say
 
 #: What cells that lacked something would have assigned.
@@ -38,6 +39,7 @@ def tell(error: Exception, names: list[str]) -> None:
     """Say in a line what a cell lacked that would have made ``names``. Raises ``error`` where it is another one."""
     if isinstance(error, RunLacks):
         _LOST.update(names)
+        leave_out_what_is_lacking()
         say(f"Left out here: {error}")
     elif isinstance(error, NameError) and error.name in _LOST:
         _LOST.update(names)

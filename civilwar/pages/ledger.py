@@ -22,6 +22,7 @@ from civilwar.evidence.tables import ledger
 from civilwar.inspector.widget import HeadInspector
 from civilwar.names.verdicts import PENDING, color_of
 from civilwar.pages.numbers import typographic
+from civilwar.pages.sentences import parameters_in_words
 from civilwar.pages.show import show_inspector, show_rows
 from civilwar.runs.collection import Sweep
 from civilwar.runs.reader import Run
@@ -103,7 +104,7 @@ def _judged(verdict: Verdict) -> str:
 
 def shown_scale(run: Run) -> str:
     """The run shown, by its size: one seed, so no interval and no verdict."""
-    return f"{run.config.model.n_parameters / 1e6:.0f} million parameters, seed {run.config.seed}"
+    return f"{parameters_in_words(run.config.model.n_parameters)}, seed {run.config.seed}"
 
 
 def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
@@ -113,7 +114,7 @@ def _row(verdict: Verdict, exhibit: Exhibit | None) -> str:
     rungs = "".join(f"<td>{_rung(one)}</td>" for one in verdict.at)
     return (
         f'<tr id="{verdict.rule.id}"><td><a href="{page}.html#{figure}">{verdict.rule.id}</a></td>'
-        f"<td>{html.escape(verdict.rule.statement)}</td>"
+        f"<td>{html.escape(verdict.rule.statement)}<br><small>Rests on: {html.escape(verdict.rule.reported)}</small></td>"
         f"<td>{_judged(verdict)}<br>{html.escape(typographic(answer(verdict)))} {_seen(exhibit, 'see a head')}</td>{rungs}"
         f"<td>{written(finding)}, {html.escape(finding.preset)}<br><small>{html.escape(finding.criterion.says)}; asked: {asked}"
         f"; null: {html.escape(verdict.rule.null)}</small></td></tr>"
@@ -129,9 +130,9 @@ def _rung(one: AtRung) -> str:
 
 
 def written(finding: Finding) -> str:
-    """A finding's estimate, interval and n, or that it is undefined."""
+    """A finding's estimate, interval and n; a dash where it is undefined."""
     if math.isnan(finding.value):
-        return "undefined"
+        return "–"
     digits = _digits(finding.value)
     text = f"{finding.value:{digits}}"
     if not math.isnan(finding.low):
@@ -155,6 +156,12 @@ def show_over_seeds(sweep: Sweep, run: Run, page: str) -> None:
     """
     if run.watched:
         raise RunLacks(f"the sweep's seeds are of the report's model, and {run.name} is of another one.")
+    quoted = "".join(
+        f"<li>{rule.id}: {html.escape(rule.statement)} <small>Rests on: {html.escape(rule.reported)}</small></li>"
+        for rule in RULES
+        if rule.id in shown_on(page)
+    )
+    display(HTML(f'<p class="cw-said">What the report says of this:</p><ul class="cw-quoted">{quoted}</ul>'))
     display(
         HTML(
             f'<p class="cw-said">What this page measures in one run, as the <a href="{LEDGER}">verdicts</a> measure it: '

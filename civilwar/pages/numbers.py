@@ -1,4 +1,4 @@
-"""Numbers for the prose: glued by a notebook under a name, written by the book's ``{number}`` role, with minus signs."""
+"""Numbers for the prose: glued by a notebook under a name, written by `civilwar.pages.prose` and the book's ``{number}``."""
 
 import math
 import re
@@ -7,11 +7,17 @@ from numbers import Integral
 from myst_nb import glue as myst_glue
 
 from civilwar.errors import RunLacks
+from civilwar.pages.sentences import duration, parameters_in_words
 from civilwar.runs.reader import Run
+
+#: What was glued in this process, which is one notebook's.
+_GLUED: dict[str, float | int | str] = {}
+#: How long a run took whose manifest does not say.
+UNKNOWN_TIME = "a time that nobody recorded"
 
 
 def glue(**numbers: float | int | str | None) -> None:
-    """Make numbers available to the prose of this page and, through ``{number}``, of all others.
+    """Make numbers available to the prose below and, through ``{number}``, to the book's other pages.
 
     Undefined numbers are glued as nan, never as 0.
     """
@@ -23,7 +29,13 @@ def glue(**numbers: float | int | str | None) -> None:
             plain = value
         else:
             plain = math.nan if value is None else float(value)
+        _GLUED[key] = plain
         myst_glue(key, plain, display=False)
+
+
+def glued() -> dict[str, float | int | str]:
+    """Name -> number, of all that this notebook has glued so far."""
+    return dict(_GLUED)
 
 
 def glue_run(run: Run) -> None:
@@ -41,12 +53,14 @@ def glue_run(run: Run) -> None:
         config_hash=config.hash,
         n_steps=config.train.steps,
         n_tokens=config.n_tokens,
+        run_size=parameters_in_words(config.model.n_parameters),
         n_parameters=int(manifest["n_parameters"]),
         d_head=config.model.d_head,
         corpus_documents=int(corpus["documents"]),
         corpus_megabytes=corpus["bytes"] / 1e6,
         corpus_tokens_millions=corpus["train_tokens"] / 1e6,
         device_name=str(manifest["device"]["name"]),
+        run_took=duration(timings.get("wall_seconds", math.nan)) or UNKNOWN_TIME,
         wall_minutes=timings.get("wall_seconds", math.nan) / 60,
         tokens_per_second=timings.get("tokens_per_second", math.nan),
         n_sittings=1 + len(manifest.get("resumed_at", [])),
@@ -73,6 +87,8 @@ def _glue_watched(run: Run) -> None:
         commit=(manifest["commit"] or "unknown")[:12],
         config_hash=config.hash,
         n_steps=config.train.steps,
+        run_size=parameters_in_words(config.model.n_parameters),
+        run_took=duration(manifest.get("timings", {}).get("wall_seconds", math.nan)) or UNKNOWN_TIME,
         n_parameters=config.model.n_parameters,
         d_head=config.model.d_head,
         device_name=str(manifest["device"]["name"]),

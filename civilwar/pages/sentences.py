@@ -15,6 +15,51 @@ from civilwar.runs.reader import Run
 NOTHING = "–"
 
 
+# ---------------------------------------------------------------- any phase
+
+
+def large_number(n: int) -> str:
+    """A number with as many digits as a reader needs: 88.6 million, 29 thousand, 12."""
+    return f"{n / 1e6:.1f} million" if n >= 1e6 else f"{n / 1e3:.0f} thousand" if n >= 1e3 else str(n)
+
+
+def parameters_in_words(n: int) -> str:
+    """A model's size: 88.6 million parameters."""
+    return f"{large_number(n)} parameter{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str | None:
+    """How long something took, in the unit that fits; None where nobody measured it."""
+    if math.isnan(seconds):
+        return None
+    for unit, size in (("hour", 3600), ("minute", 60), ("second", 1)):
+        # two hours in minutes say more than "2 hours"
+        if seconds >= 2 * size or size == 1:
+            whole = max(round(seconds / size), 1)
+            return f"{whole} {unit}{'' if whole == 1 else 's'}"
+    raise AssertionError("the last unit takes all")
+
+
+# ---------------------------------------------------------------- phase 2
+
+
+def focus_law(numbers: Mapping[str, float]) -> str:
+    """What `civilwar.analysis.focus.summary` found at the end of the run, in a sentence that hangs on its interval and p."""
+    rho, p = numbers["rho_causal_late"], numbers["rho_causal_p"]
+    low, high = numbers["rho_causal_low"], numbers["rho_causal_high"]
+    if math.isnan(rho):
+        return "In this run all keys of a layer are equally long, so nothing can be said of longer ones."
+    if math.isnan(p) or p >= 0.05 or not (high < 0 or low > 0):
+        return (
+            "In this run it is open whether heads with longer keys attend more sharply than others of their layer: "
+            f"rank correlation with entropy {rho:.2f}."
+        )
+    return (
+        f"In this run, heads with longer keys attend more {'sharply' if rho < 0 else 'broadly'} than others of their layer: "
+        f"rank correlation with entropy {rho:.2f}."
+    )
+
+
 # ---------------------------------------------------------------- phase 5
 
 
@@ -40,7 +85,7 @@ def golden_energy(run: Run) -> str:
     """What the criteria of C14 and C15 are in this run, in two sentences, or that they are undefined."""
     broad, sharp_less = roles.golden_energy_of_broad(run), roles.golden_energy_broad_less_sharp(run)
     if math.isnan(broad):
-        return "This run has no golden dimensions, so where their energy lies is undefined."
+        return "This run has no golden dimensions, so nothing can be said of their energy."
     own, less = roles.golden_energy_of_sinks(run), roles.golden_energy_sinks_less_others(run)
     sinks = (
         "There is no static sink whose keys could be looked at."
@@ -105,8 +150,25 @@ def first_falls(run: Run, beside: Sweep) -> str:
     return f"{said}, those of other variants by {', '.join(others)}" if others else f"{said}; no other variant is there"
 
 
+def knobs_that_move(changes: pd.DataFrame) -> str:
+    """How many changes of `civilwar.analysis.controls.changes` are clear of 0, and the largest; or that none can be said."""
+    tested = changes.dropna(subset=["low"])
+    if tested.empty:
+        return "Which knob moves what is open here: a change has an interval only over the seeds of a sweep."
+    clear = tested[tested["clear"]]
+    said = (
+        f"Of {len(tested)} changes that a turned knob could make, {len(clear)} are clear of 0 over seeds, where chance alone "
+        f"would give {0.05 * len(tested):.1f}"
+    )
+    beside_seeds = clear["deviations"].abs().dropna()
+    if beside_seeds.empty:
+        return f"{said}."
+    widest = clear.loc[beside_seeds.idxmax()]
+    return f"{said}; the largest beside what seeds differ by is {LABELS[widest['variant']]}'s."
+
+
 def attribution(changes: pd.DataFrame) -> pd.DataFrame:
-    """Which knob moves which phenomenon: phenomenon, baseline, lowered by, raised by, undefined in; the clear changes only.
+    """Which knob moves which phenomenon: phenomenon, baseline, lowered by, raised by, no value in; the clear changes only.
 
     ``changes`` as `civilwar.analysis.controls.changes` gives them. Knobs by their labels, the largest change first.
     """
@@ -117,7 +179,7 @@ def attribution(changes: pd.DataFrame) -> pd.DataFrame:
         groups = {
             "lowered by": table["clear"] & (table["change"] < 0),
             "raised by": table["clear"] & (table["change"] > 0),
-            "undefined in": table["change"].isna(),
+            "no value in": table["change"].isna(),
         }
         row: dict[str, object] = {"phenomenon": phenomenon, "baseline": table["baseline"].max()}
         row |= {

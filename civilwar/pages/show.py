@@ -7,9 +7,10 @@ data as CSV behind a link. Everything travels inside the page, so it works offli
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, display
@@ -19,6 +20,8 @@ from myst_nb import glue as myst_glue
 from civilwar.inspector.widget import HeadInspector
 from civilwar.pages.numbers import typographic
 from civilwar.pages.spreadsheet import csv_text
+from civilwar.pages.tables import table_html
+from civilwar.plots.narrow import narrow
 from civilwar.plots.style import INK
 from civilwar.runs.reader import Run
 
@@ -52,13 +55,23 @@ def show(
     page = HTML(
         f'<figure class="cw-figure" id="{html.escape(name)}">'
         f'<p class="cw-title">{html.escape(typographic(title))}</p>'
-        f"{inline_svg(figure, alt)}"
+        f"{_in_two_forms(figure, alt)}"
         f"<figcaption>{html.escape(caption)}</figcaption>"
         f'<p class="cw-links">{links}</p></figure>'
     )
     plt.close(figure)
     # displayed and glued at once: a second output would double the page
     myst_glue(f"picture_{name}", page, display=True)
+
+
+def _in_two_forms(figure: Figure, alt: str) -> str:
+    """The figure as wide as a page's column, and laid out again for a phone; the book's style shows one of them."""
+    wide = inline_svg(figure, alt)
+    narrow(figure)
+    # marks of its own, so that neither form refers to a part of the one that is hidden
+    with mpl.rc_context({"svg.hashsalt": "civilwar-narrow"}):
+        small = inline_svg(figure, alt)
+    return f'<div class="cw-wide">{wide}</div><div class="cw-narrow" style="display: none">{small}</div>'
 
 
 def _runs_link(runs: Sequence[Run]) -> str:
@@ -95,34 +108,24 @@ class _TwoForms:
 
 
 def show_table(
-    table: pd.DataFrame, name: str, title: str, decimals: Mapping[str, int] | int = 2, words: bool = False
+    table: pd.DataFrame,
+    name: str,
+    title: str,
+    decimals: Mapping[str, int] | int = 2,
+    words: bool = False,
+    telling: str | None = None,
 ) -> None:
     """Display a small table with a title and its data as CSV, and glue it; undefined values are shown as a dash.
 
+    A long one shows its most telling rows, those with the largest ``telling``, and all of them a click away.
     ``words``: its cells are text to read, so they begin on the left and wrap.
     """
-    formats = {
-        column: _number(decimals if isinstance(decimals, int) else decimals.get(str(column), 2))
-        for column in table.columns
-        if pd.api.types.is_float_dtype(table[column])
-    }
-    text = [column for column in table.columns if not pd.api.types.is_numeric_dtype(table[column])]
-    if words:
-        # a table of words may hold a command's options, so only before decimal fractions
-        formats |= dict.fromkeys(text, lambda cell: typographic(str(cell), before=r"\d+\.\d"))
-    body = table.style.format(formats, na_rep="–", escape="html").format_index(escape="html", axis="columns")
-    body = body.hide(axis="index").set_uuid(name).set_td_classes(pd.DataFrame("cw-text", table.index, text))
-    body.set_table_attributes(f'class="cw-table{" cw-words" if words else ""} dataframe"')
+    body = table_html(table, name, decimals, words, telling)
     page = HTML(
-        f'<figure class="cw-figure"><p class="cw-title">{html.escape(title)}</p><div class="cw-scroll">{body.to_html()}</div>'
+        f'<figure class="cw-figure"><p class="cw-title">{html.escape(typographic(title))}</p>{body}'
         f'<p class="cw-links">{csv_link(name, "", table)}</p></figure>'
     )
     myst_glue(f"picture_{name}", page, display=True)
-
-
-def _number(decimals: int) -> Callable[[object], str]:
-    """A formatter of table cells."""
-    return lambda value: typographic(f"{value:.{decimals}f}")
 
 
 def show_rows(name: str, look: str, columns: Sequence[str], rows: Iterable[str], data: pd.DataFrame) -> None:
@@ -137,7 +140,7 @@ def show_rows(name: str, look: str, columns: Sequence[str], rows: Iterable[str],
     """
     head = "".join(f"<th>{column}</th>" for column in columns)
     page = (
-        f'<figure class="cw-figure" id="{name}"><div class="cw-scroll"><table class="{look} dataframe">'
+        f'<figure class="cw-figure" id="{name}"><div class="cw-scroll" tabindex="0"><table class="{look} dataframe">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f'<p class="cw-links">{csv_link(name, "", data)}</p></figure>'
     )

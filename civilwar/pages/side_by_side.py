@@ -8,6 +8,7 @@ import pandas as pd
 
 from civilwar.analysis import divergence, focus, gain, rank
 from civilwar.analysis.beside import REPORTED, final_heads
+from civilwar.pages.sentences import large_number
 from civilwar.runs.reader import Run
 
 COLUMNS = ["quantity", "report", "ours", "better", "ours_better"]
@@ -138,8 +139,8 @@ def differences(run: Run) -> pd.DataFrame:
     model, train = config.model, config.train
     rows = [
         ("layers", "22", str(model.n_layers)),
-        ("parameters", "88 million", f"{model.n_parameters / 1e6:.1f} million"),
-        ("tokens", "4 million", f"{config.n_tokens / 1e6:.1f} million"),
+        ("parameters", "88 million", large_number(model.n_parameters)),
+        ("tokens", "4 million", large_number(config.n_tokens)),
         ("steps", "488", str(train.steps)),
         ("context, tokens", "2,048", f"{model.context:,}"),
         ("corpus", "not published with it", f"{config.corpus}: {run.manifest['corpus']['documents']:,} documents"),
@@ -156,7 +157,7 @@ def differences(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "report", "ours"])
 
 
-UNDEFINED = "undefined"
+UNDEFINED = "no value"
 
 
 def _descending(values: pd.Series) -> list[float]:

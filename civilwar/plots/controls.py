@@ -175,7 +175,7 @@ def knobs(changes: pd.DataFrame, ax: Axes) -> Axes:
         ax.text(
             x,
             y,
-            text if defined else "undefined",
+            text if defined else "no value",
             ha="center",
             va="center",
             fontsize=9 if defined else 7.5,

@@ -60,7 +60,7 @@ def _listed(folder: Path) -> Listed:
     # whatever is wrong with one must not hide the others: tables and manifests come from anywhere
     except (RunError, OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         return Listed(folder, "unreadable", str(error))
-    return Listed(folder, seen.status, config=run.config, glance=seen)
+    return Listed(folder, seen.status, config=run.stored_config, glance=seen)
 
 
 def folders_of(name: str) -> list[Path]:

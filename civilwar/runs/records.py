@@ -104,7 +104,8 @@ def _require_small(file: Path) -> None:
     nested = [name for name, kind in kinds.items() if pa.types.is_nested(kind) or _is_bytes(kind)]
     if nested:
         raise RunDamaged(f"{file} holds {kinds[nested[0]]} in {nested[0]}, which no table of a run does. {REMEDY}")
-    texts = [name for name, kind in kinds.items() if not pa.types.is_primitive(kind)]
+    # a column of which every value is undefined has no kind
+    texts = [name for name, kind in kinds.items() if not (pa.types.is_primitive(kind) or pa.types.is_null(kind))]
     if texts and unpacked <= limit:
         # pointers to texts: of as many bytes as there are texts, whatever their length
         for column in pq.ParquetFile(file, read_dictionary=texts).read(columns=texts).columns:

@@ -6,9 +6,6 @@ from civilwar.recipe import plan
 from civilwar.recipe.config import make_config
 from civilwar.runs.reader import Run, check_same_config, find_run
 
-#: Seeds that were looked at before the rules were last written; they stand in until fresh ones are there.
-EXPLORATORY = tuple(range(9))
-
 
 def rungs(run: Run) -> dict[str, list[Run]]:
     """Complete runs of the baseline by preset, smallest first; of the seeds that decide, or else of the exploratory ones.
@@ -19,8 +16,9 @@ def rungs(run: Run) -> dict[str, list[Run]]:
     """
     preset, corpus = run.config.preset, run.config.corpus
     found = {}
-    for one in dict.fromkeys((plan.SWEPT_INSTEAD.get(preset, preset), preset)):
-        runs = _complete(one, plan.seeds_of(plan.BASELINE), corpus) or _complete(one, EXPLORATORY, corpus)
+    for one in plan.RUNGS if preset in plan.RUNGS else (preset,):
+        fresh = _complete(one, plan.seeds_of(plan.BASELINE, one), corpus)
+        runs = fresh or _complete(one, plan.EXPLORATORY_SEEDS, corpus)
         if runs or one == preset:
             found[one] = runs or [run]
     return found

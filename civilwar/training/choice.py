@@ -1,4 +1,4 @@
-"""In which ways a run is computed on this machine: measured once for each shape, kept in the cache, followed on resuming.
+"""In which ways a run is computed on this machine: measured once for each shape, and followed on resuming.
 
 ``CIVILWAR_COMPILE`` says whether what lies between the matrix products is compiled: ``auto`` (the default) compiles on a CPU
 where a C++ compiler is found and the run is long enough to gain from it; ``1`` always, ``0`` never.

@@ -8,14 +8,14 @@ from torch import nn
 try:
     from lightning.pytorch import Callback
 except ModuleNotFoundError:
-    from pytorch_lightning import Callback
+    from pytorch_lightning import Callback  # type: ignore[assignment]
 
 from civilwar.runs.reader import Run
 from civilwar.watching.batches import loss_in
 from civilwar.watching.watch import Watch, watch
 
 
-class LightningHeadCallback(Callback):  # type: ignore[misc]
+class LightningHeadCallback(Callback):
     """Every head of the model that Lightning's ``Trainer`` trains, recorded as a run.
 
     >>> L.Trainer(..., callbacks=[LightningHeadCallback("runs/mine", tokenizer, texts)])  # doctest: +SKIP

@@ -41,13 +41,14 @@ class Probe:
         shortest = min(len(text.tokens) for text in texts)
         self.horizons = tuple(h for h in HORIZONS if h <= shortest) or (shortest,)
         self.positions = tuple(k for k in POSITIONS if k <= min(self.horizons))
+        self._listener: Callable[[Heard], None] = lambda heard: None
         self.shown = [text.cut(SHOWN) for text in texts[:2]]
 
     def measure(self, model: nn.Module, step: int) -> tuple[Records, dict[int, np.ndarray]]:
         """All of one snapshot's rows, and each layer's energy of keys before their gain, [kv_head, d_head], where known."""
         device = next(model.parameters()).device
         tables, energies = [], []
-        with evaluating(model):
+        with evaluating(model), hear(model, self._hand_on, evaluation=True):
             for number, text in enumerate(self.texts):
                 rows, energy = self._of_text(model, text, step, number, device)
                 tables.append(rows)
@@ -61,12 +62,12 @@ class Probe:
         return Records(joined(tables), arrays), energy
 
     def _run(self, model: nn.Module, ids: Tensor, listener: Callable[[Heard], None]) -> Any:
-        def told(heard: Heard) -> None:
-            if self._layers.knows(heard):
-                listener(heard)
+        self._listener = listener
+        return self._forward(model, ids)
 
-        with hear(model, told, evaluation=True):
-            return self._forward(model, ids)
+    def _hand_on(self, heard: Heard) -> None:
+        if self._layers.knows(heard):
+            self._listener(heard)
 
     def _of_text(
         self, model: nn.Module, text: Text, step: int, number: int, device: torch.device

@@ -9,7 +9,7 @@ from civilwar.runs.reader import Run
 from civilwar.watching.watch import Watch, watch
 
 
-class HeadCallback(TrainerCallback):  # type: ignore[misc]
+class HeadCallback(TrainerCallback):
     """Every head of the model that transformers' ``Trainer`` trains, recorded as a run.
 
     >>> Trainer(..., callbacks=[HeadCallback("runs/mine", tokenizer, texts)])  # doctest: +SKIP

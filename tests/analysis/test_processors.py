@@ -21,7 +21,7 @@ def test_the_same_machine_gives_the_same_bits_and_other_instructions_do_not(reco
     by_way = recorded.set_index("way")["equal"].groupby(level=0).min()
     assert by_way[processors.AGAIN] == 1
     assert (by_way.drop(processors.AGAIN) < 1).all()
-    assert len(by_way) >= 4
+    assert "as recorded" in by_way
 
 
 def test_what_differs_here_stays_within_what_was_found_between_two_makers(recorded: pd.DataFrame) -> None:
@@ -59,6 +59,7 @@ def test_the_numbers_of_the_page() -> None:
     assert shown.loc["cosine between keys", ["unit", "one", "two"]].tolist() == ["%", 0.1, 0.2]
     said = processors.summary(table)
     assert (said["processor_ways"], said["processor_steps"], said["processor_again_percent"]) == (2, 41, 100)
+    assert said["processor_others"] == "one; two"
     assert said["processor_loss_nats"] == 0.004
     assert said["processor_digits_loss"] == pytest.approx(-math.log10(0.002))
     # one number that differs, and the share is not whole

@@ -1,4 +1,4 @@
-"""The inspector in JupyterLab itself, with a live kernel: what a reader does Python can read, and the other way round."""
+"""JupyterLab itself, with a live kernel: the inspector, which Python and the reader both move, and a phase notebook's prose."""
 
 import json
 import os
@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from browser import Browser
 
+from civilwar.pages.publish import phase_notebooks
 from civilwar.runs.reader import Run
 
 # one worker starts JupyterLab
@@ -27,6 +28,8 @@ CELLS = {
     "read": "print('Python reads', inspector.layer, inspector.query_head, inspector.step, inspector.metric)",
     "refuse": "inspector.layer = 99",
 }
+#: A phase notebook, opened and run as a reader does, as far as its opening goes.
+PHASE, OPENING = "02_focus_law", 8
 OPTIONS = (
     "--no-browser",
     "--allow-root",
@@ -39,6 +42,8 @@ OPTIONS = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
+#: All cells in the page at once, whatever its height.
+SETTINGS = {"@jupyterlab/notebook-extension/tracker.jupyterlab-settings": '{"windowingMode": "none"}'}
 RUN_CELL = """
 const [index, done] = arguments;
 const app = window.jupyterapp;
@@ -49,7 +54,7 @@ OUTPUT = "document.querySelectorAll('.jp-Notebook-cell')[{index}].querySelector(
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, smoke_run: Run) -> Iterator[str]:
+def lab(tmp_path_factory: pytest.TempPathFactory, smoke_run: Run, smoke_parameters: dict[str, object]) -> Iterator[str]:
     """Address of a notebook in a JupyterLab of our own, its token included."""
     home = tmp_path_factory.mktemp("lab")
     sources = (source.replace("{path!r}", repr(str(smoke_run.path))) for source in CELLS.values())
@@ -58,8 +63,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, smoke_run: Run) -> Iterator[st
     shown = home / "shown"
     shown.mkdir()
     nbformat.write(notebook, shown / "heads.ipynb")
+    nbformat.write(opening(smoke_parameters), shown / f"{PHASE}.ipynb")
     # nobody's own settings
     places = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    places["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
+    for name, content in SETTINGS.items():
+        setting = home / "settings" / name
+        setting.parent.mkdir(parents=True)
+        setting.write_text(content, encoding="utf-8")
     command = [sys.executable, "-m", "jupyterlab", *OPTIONS, f"--ServerApp.root_dir={shown}"]
     with (home / "log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **places, "HOME": str(home)})
@@ -69,6 +80,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory, smoke_run: Run) -> Iterator[st
     finally:
         server.terminate()
         server.wait()
+
+
+def opening(parameters: dict[str, object]) -> nbformat.NotebookNode:
+    """The first cells of a phase notebook's source, its parameters set to those of the smoke run."""
+    (source,) = (file for file in phase_notebooks() if file.stem == PHASE)
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells = notebook.cells[:OPENING]
+    cell = notebook.cells[1]
+    assert cell.metadata.tags[0] == "parameters"
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+    return notebook
 
 
 def address(folder: Path, server: "subprocess.Popen[bytes]", log: Path) -> dict[str, Any]:
@@ -154,3 +176,37 @@ def test_a_wrong_value_is_refused_in_one_sentence_and_nothing_moves(opened: Brow
     run(opened, "refuse")
     assert "layer = 99" in output(opened, "refuse")
     assert said(opened) == before
+
+
+# a phase notebook's prose
+
+RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
+#: What a reader reads as text: rendered Markdown, and the code of cells that write it where that is in sight.
+READ = """[...window.jupyterapp.shell.currentWidget.node.querySelectorAll('.jp-Notebook-cell')].map(cell => {
+  const said = [...cell.querySelectorAll('.jp-RenderedMarkdown')].map(text => text.innerText);
+  const code = cell.querySelector('.jp-InputArea-editor')?.innerText ?? '';
+  return [...said, ...(code.includes('prose(') && !code.includes('import') ? [code] : [])].join(' ');
+})"""
+#: A role, a template's name, a directive, a brace.
+MACHINERY = re.compile(r"[{}]|`|:class:|\bglue\b|\bprose\(")
+
+
+def test_a_phase_notebook_s_prose_has_its_numbers_and_no_machinery(chromium: Browser, lab: str) -> None:
+    base, _, page = lab.partition("lab/tree")
+    chromium.open(base, f"lab/tree/{PHASE}.ipynb?{page.partition('?')[2]}", prefers="light")
+    ready = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+    # the inspector's notebook may be open in another tab
+    here = f"window.jupyterapp.shell.currentWidget.context.path === '{PHASE}.ipynb'"
+    chromium.wait_for(f"{ready} && {here} && ({READ}).length === {OPENING}", 120)
+    before = chromium.ask(READ)
+    assert "Phase 2" in before[0]
+    assert not [text for text in before if MACHINERY.search(text)]
+    # nothing that waits for numbers is said yet, and the code that will say it is folded
+    folded = "window.jupyterapp.shell.currentWidget.node.querySelectorAll('.jp-InputPlaceholder').length"
+    assert chromium.ask(folded) == 2
+    chromium.driver.execute_script(RUN_ALL)
+    chromium.wait_for(f"({READ}).some(text => text.includes('permutation p ='))", 120)
+    after = chromium.ask(READ)
+    assert not [text for text in after if MACHINERY.search(text)]
+    assert re.search(r"rank correlation .* is \N{MINUS SIGN}?0\.\d\d for the attention", " ".join(after))
+    assert len([text for text in after if text]) > len([text for text in before if text])

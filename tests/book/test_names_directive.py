@@ -9,6 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from civilwar import paths
+from civilwar.evidence.rules import RULES
 from civilwar.names.kinds import KINDS
 from civilwar.names.measures import MEASURES
 from civilwar.names.variants import VARIANTS
@@ -29,7 +30,7 @@ def build(source: Path, page: str) -> subprocess.CompletedProcess[str]:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]]:
     """Rows of every table, as text."""
     source = tmp_path_factory.mktemp("names")
-    wanted = ("variants", "kinds", "verdicts", "measures")
+    wanted = ("variants", "kinds", "verdicts", "measures", "claims")
     done = build(source, "# Names\n\n" + "".join(f"```{{names}} {name}\n```\n\n" for name in wanted))
     assert done.returncode == 0, done.stderr
     page = BeautifulSoup((source / "_out" / "index.html").read_text(encoding="utf-8"), "html.parser")
@@ -37,7 +38,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]
         [[cell.text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for cell in row("td")] for row in table("tr")[1:]]
         for table in page("table")
     ]
-    assert [len(dots("span", class_="cw-dot")) for dots in page("table")] == [len(VARIANTS), len(KINDS), 7, 0]
+    assert [len(dots("span", class_="cw-dot")) for dots in page("table")] == [len(VARIANTS), len(KINDS), 7, 0, 0]
     return dict(zip(wanted, found, strict=True))
 
 
@@ -47,9 +48,10 @@ def test_every_record_has_a_row_in_order(tables: dict[str, list[list[str]]]) -> 
     assert tables["verdicts"] == [[v.label, v.says] for v in (*VERDICTS.values(), PENDING)]
     assert [row[0] for row in tables["measures"]] == [measure.label for measure in MEASURES.values()]
     assert {row[1] for row in tables["measures"]} == {"query head", "KV head"}
+    assert tables["claims"] == [[rule.id, rule.statement, rule.reported] for rule in RULES]
 
 
 def test_a_table_that_is_not_there_stops_a_strict_build(tmp_path: Path) -> None:
     done = build(tmp_path, "# Names\n\n```{names} colours\n```\n")
     assert done.returncode != 0
-    assert "no table of names 'colours': expected one of variants, kinds, verdicts, measures." in done.stderr
+    assert "no table of names 'colours': expected one of variants, kinds, verdicts, measures, claims." in done.stderr

@@ -3,12 +3,13 @@
 import ast
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from bs4 import BeautifulSoup
+from sphinx_extensions import load
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from civilwar import paths
@@ -72,27 +73,45 @@ def test_a_page_s_scales_are_those_of_its_own_claims() -> None:
     assert all(pages in ([], [stem]) and (shown_on(stem) or not pages) for stem, pages in asked.items())
 
 
-@lru_cache
-def glued_names() -> set[str]:
-    """Names of all that the executed notebooks glued."""
-    outputs = [output for file in EXECUTED.glob("*.ipynb") for cell in cells(file) for output in cell.outputs]
-    return {output.metadata.scrapbook.name for output in outputs if "scrapbook" in output.get("metadata", {})}
-
-
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
 def test_a_notebook_has_a_card_for_the_front_page(file: Path) -> None:
     card = nbformat.read(file, as_version=4).metadata.card
-    assert card.title
     assert card.question[-1] in "?."
 
 
+#: Pages that show how something is done: what they can say with numbers is known once they have run.
+TUTORIALS = ("16_watch", "17_series")
+
+
+def is_prose(cell: nbformat.NotebookNode) -> bool:
+    return bool(re.match(r"prose\(", cell.source))
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
-def test_prose_names_only_numbers_that_a_notebook_glues(file: Path) -> None:
-    prose = "\n".join(cell.source for cell in cells(file, "markdown"))
-    named = set(re.findall(r"\{number\}`([a-z0-9_]+)", prose))
-    assert "{glue:" not in prose
-    assert named
-    assert named <= glued_names()
+def test_text_reads_the_same_without_the_book_s_program(file: Path) -> None:
+    """No role and no directive, which JupyterLab and GitHub show as code; numbers stand in cells that write them."""
+    text = "\n".join(cell.source for cell in cells(file, "markdown"))
+    text += "\n".join(cell.source for cell in cells(file) if is_prose(cell))
+    assert not re.search(r"\{[a-z:]+\}`|^```\{", text, re.MULTILINE)
+    said = [cell for cell in cells(file) if is_prose(cell)]
+    assert said
+    for cell in said:
+        assert tags(cell) == ["remove-input"]
+        assert cell.metadata.jupyter.source_hidden
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=by_name)
+def test_a_page_opens_with_its_answer_in_one_sentence(file: Path) -> None:
+    if file.stem in TUTORIALS:
+        opening = cells(file, "markdown")[0].source.split("\n\n")[1]
+        assert re.fullmatch(r"\*\*[^*]+\.\*\*", opening)
+        return
+    silent = {"hide-input", "remove-cell"}
+    shown = [cell for cell in nbformat.read(file, as_version=4).cells[1:] if not silent & set(tags(cell))]
+    assert is_prose(shown[0])
+    (call,) = (node.value for node in ast.parse(shown[0].source).body if isinstance(node, ast.Expr))
+    assert isinstance(call, ast.Call)
+    assert len(call.args) == 1
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=by_name)
@@ -126,6 +145,48 @@ def test_every_notebook_runs_under_smoke(file: Path, executed: Executed, smoke_r
     showing = [cell for cell in done if re.search(r"^show\w*\(", cell.source, re.MULTILINE)]
     assert showing
     assert all(cell in shown for cell in showing)
+    # the page of faults tells of losses that became NaN, in other runs
+    texts = [text for text in texts_in(executed(file.stem)) if 'id="T_faults"' not in text]
+    assert [found for text in texts for found in unmeasured(text)] == []
+
+
+#: What a page must not say of a run that has not measured it.
+UNMEASURED = re.compile(r"\bundefined\b|\bnan\b|\bNone\b|\binf\b|\b0 million\b|\b1 (minutes|hours|seconds|runs)\b")
+
+
+def texts_in(executed: Path) -> list[str]:
+    """What an executed notebook says: paragraphs of Markdown, HTML with figures and their titles."""
+    data = [output.get("data", {}) for cell in cells(executed) for output in cell.outputs]
+    return [str(one[kind]) for one in data for kind in ("text/markdown", "text/html") if kind in one]
+
+
+def unmeasured(page: str) -> list[str]:
+    """Where a page says what was not measured, each with what stands around it."""
+    text = BeautifulSoup(page, "html.parser").get_text(" ")
+    return [text[max(found.start() - 60, 0) : found.end() + 20] for found in UNMEASURED.finditer(text)]
+
+
+def test_what_is_not_measured_is_seen() -> None:
+    assert len(unmeasured("<p>Falls by <b>nan</b>, undefined, in 1 minutes; 0 million parameters.</p>")) == 4
+    assert unmeasured("<p>An undefinedness of 10 million nanoseconds in 11 minutes.</p>") == []
+
+
+def test_the_front_page_of_a_run_without_a_sweep_tells_that_run_s_story(executed: Executed, smoke_run: Run) -> None:
+    """Every number that the book's own pages ask for is there, and what only seeds could say is not said."""
+    files = [executed(source.stem) for source in SOURCES]
+    numbers, own_run = load("civilwar_numbers"), load("civilwar_own_run")
+    assert own_run.incomplete(files)
+    book = paths.repository() / "book"
+    said = {}
+    for page in ("_own_run.md", "reproduce.md"):
+        source = (book / page).read_text(encoding="utf-8")
+        for name, _, spec in (asked.partition(":") for asked in re.findall(r"\{number\}`([^`]+)`", source)):
+            said[name] = numbers.format_value(name, numbers.look_up(files, name, "text/plain"), spec)
+        for picture in re.findall(r"^```\{picture\} (\w+)$", source, re.MULTILINE):
+            assert unmeasured(numbers.look_up(files, picture, "text/html")) == []
+    assert said["run_name"] == smoke_run.name
+    assert "0 of the 36 runs" in said["verdicts_statement"]
+    assert [name for name, text in said.items() if unmeasured(text)] == []
 
 
 def pages_in(executed: Path) -> list[str]:
@@ -181,10 +242,12 @@ def test_controls_and_capacity_on_part_of_a_sweep(
         "knobs",
     ]
     names += ["capacity", "capacity_loss"]
+    for page in pages:
+        assert unmeasured(page) == []
     assert [name for name in names if any(f'id="{name}"' in page for page in pages)] == names
     assert not any("cw-note" in page for page in pages)
     knobs = next(page for page in pages if 'id="knobs"' in page)
-    assert "undefined" in knobs
+    assert "no value" in knobs
 
 
 def test_what_a_run_cannot_show_is_said_instead(smoke_corpus: str, tmp_path: Path) -> None:

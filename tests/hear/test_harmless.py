@@ -149,7 +149,8 @@ def test_wrappers_are_seen_through(wrap: Callable[[nn.Module], nn.Module]) -> No
 
 
 def test_adapters_of_peft_are_seen_through() -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed")
+    import peft
+
     model, loss_of = of_family("llama", "sdpa")
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     calls: list[Heard] = []

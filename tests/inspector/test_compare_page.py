@@ -36,7 +36,7 @@ def test_two_heads_layers_steps_or_runs_stand_side_by_side_under_one_slider(
     open_at(chromium, base)
     alone = chromium.ask(PANELS)
     choose(chromium, "compare", "beside")
-    assert chromium.ask(PANELS) == [name for name in alone for _ in range(1 if name == "find" else 2)]
+    assert chromium.ask(PANELS) == [name for name in alone for _ in range(1 if name in ("find", "training") else 2)]
     assert sides(chromium) == ("synthetic, layer 1, query head 2, step 20",) * 2
     choose(chromium, "head2", 6)
     choose(chromium, "step", 8)

@@ -20,9 +20,14 @@ from civilwar.inspector.widget import HeadInspector
 pytestmark = pytest.mark.xdist_group("inspector")
 
 
+#: A view's picture, or all of it where it is a list or small pictures.
+SHOWN = """(view => [...view.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()
+    + (view.querySelector('svg') ?? view).outerHTML)"""
+
+
 def views(chromium: Browser) -> dict[str, str]:
     """What each view shows, as markup: it differs where the picture differs."""
-    return {name: str(chromium.ask(f"document.querySelector('.cwi-{name} svg').outerHTML")) for name in VIEWS}
+    return {name: str(chromium.ask(f"{SHOWN}(document.querySelector('.cwi-{name}'))")) for name in VIEWS}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -84,6 +89,9 @@ MOVED_BY = {
     "pattern": {"step", "layer", "head", "text"},
     "plane": {"step", "layer", "head"},
     "gain": {"step", "layer", "head"},
+    "find": {"step", "layer", "head"},
+    "thumbs": {"step", "layer", "head", "text"},
+    "training": {"step"},
 }
 
 
@@ -102,6 +110,7 @@ def test_every_control_moves_its_views_and_no_other(
     chromium: Browser, served: str, what: str, control: str, value: Any
 ) -> None:
     open_at(chromium, served)
+    chromium.driver.execute_script("document.querySelector('.cwi-more').click()")
     before = views(chromium)
     choose(chromium, control, value)
     assert changed(before, views(chromium)) == {view for view in VIEWS if what in MOVED_BY[view]}
@@ -247,19 +256,23 @@ def test_every_view_can_be_taken_away(chromium: Browser, served: str) -> None:
     catch = """window.saved = [];
     URL.createObjectURL = block => { window.saved.push(block); return 'blob:none'; };
     HTMLAnchorElement.prototype.click = function () { window.saved.at(-1).file = this.download; };
-    for (const button of document.querySelectorAll('.cwi-save button')) button.click();
+    for (const button of document.querySelectorAll('.cwi-save button:not([aria-pressed])')) button.click();
     const done = arguments[0];
     Promise.all(window.saved.map(async block => [block.file, block.type, await block.text()])).then(done);"""
     saved = {name: (kind, text) for name, kind, text in chromium.driver.execute_async_script(catch)}
     assert set(saved) == {
-        f"synthetic_{view}_layer1_head2_step20.{ending}" for view in VIEWS for ending in ("svg", "csv")
+        f"synthetic_{view}_layer1_head2_step20.{ending}"
+        for view in VIEWS
+        for ending in ("svg", "csv")
+        # a list is a table, and small pictures are those of the large one
+        if view != "thumbs" and (view, ending) != ("find", "svg")
     }
     parse = """return arguments[0].map(text => {
         const page = new DOMParser().parseFromString(text, 'image/svg+xml');
         return [page.querySelector('parsererror')?.textContent ?? '', page.querySelectorAll('script, foreignObject').length];
     })"""
     pictures = [text for name, (_, text) in saved.items() if name.endswith("svg")]
-    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(VIEWS)
+    assert chromium.driver.execute_script(parse, pictures) == [["", 0]] * len(pictures)
     table = saved["synthetic_map_layer1_head2_step20.csv"][1].split("\r\n")
     assert table[0] == "recorded_step,layer,query_head,kv_head,norm_mean"
     assert len(table) == 1 + LAYERS * HEADS + 1

@@ -48,7 +48,7 @@ def payload(run: Run) -> Payload:
 
 
 def test_every_measure_is_there_with_its_null(payload: Payload) -> None:
-    assert [measure.key for measure in payload.measures] == list(MEASURES)
+    assert [measure.key for measure in payload.measures] == [key for key, one in MEASURES.items() if not one.watched]
     assert payload.default == DEFAULT
     for measure in payload.measures:
         assert measure.null is not None
@@ -153,4 +153,55 @@ def test_a_run_that_stopped_is_shown_as_far_as_it_came(tmp_path: Path, run: Run)
     assert payload.last_step == stopped
     steps = [measure.steps for measure in payload.measures] + [m.null.steps for m in payload.measures if m.null]
     assert max(map(max, steps)) == stopped
+    assert [(alarm.step, alarm.says.split(":")[0]) for alarm in payload.alarms] == [(stopped, "diverged")]
+    assert {curve.key: curve.steps[-1] for curve in payload.curves} == {"train": stopped, "probe_loss": 16}
     assert HeadInspector(Run(tmp_path / "stopped"), step=8).step == 8
+
+
+def test_a_run_that_lacks_the_gain_of_some_snapshots_opens(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run does that was cut short, or recorded slim before it was whole."""
+    read = Run.array
+
+    def lacking(self: Run, name: str) -> dict[str, np.ndarray]:
+        group = read(self, name)
+        kept = ~np.isin(group["step"], (8, 24)) if name == "gain" else np.ones(len(group["step"]), dtype=bool)
+        return {key: values[kept] for key, values in group.items()}
+
+    monkeypatch.setattr(Run, "array", lacking)
+    payload = payload_of_run(run)
+    assert not {8, 24} & set(payload.gain.steps)
+    null = payload.by_key["effective_rank"].null
+    assert null is not None
+    assert np.isfinite(null.band).all()
+    assert payload.last_step == LAST
+
+
+def test_a_run_that_trains_is_read_again_when_it_has_recorded_more(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "running"
+    names = [name for name in OWN_TABLES if name.startswith(("train", "step_", "probe_"))]
+    every = Records({name: run.table(name) for name in names}, {name: run.array(name) for name in ARRAYS})
+    early = up_to(every, 8)
+    further = up_to(every, 17)
+    later = Records(
+        {name: table[table["step"] > 8] for name, table in further.tables.items()},
+        {
+            name: {key: values[group["step"] > 8] for key, values in group.items()}
+            for name, group in further.arrays.items()
+        },
+    )
+    with RunWriter(folder, run.config) as writer:
+        writer.write_manifest(status="running")
+        write_json(folder / PROBE, run.probe)
+        writer.write_part(8, early)
+        inspector = HeadInspector(Run(folder))
+        assert inspector.live
+        assert not inspector.takes_text
+        before = inspector.core
+        assert not inspector.refresh()
+        writer.write_part(17, later)
+        assert inspector.refresh()
+        assert inspector.core != before
+        inspector.step = 17
+        writer.write_manifest(status="diverged")
+        assert inspector.refresh()
+        assert not inspector.live

@@ -123,3 +123,42 @@ def test_the_still_picture_shows_the_views_asked_for(smoke_run: Run) -> None:
     left, right = HeadInspector(smoke_run, views=("plane", "pattern", "gain")).still().axes
     assert "key norm" in left.get_xlabel()
     assert "RoPE" in right.get_xlabel()
+
+
+def test_a_comparison_is_refused_with_what_is_not_offered(inspector: HeadInspector) -> None:
+    for trait, value in {"compare": "above", "other_run": "elsewhere", "other_layer": -2, "other_step": 10**6}.items():
+        with pytest.raises((ValueError, TraitError), match=trait):
+            setattr(inspector, trait, value)
+
+
+def test_another_run_is_sent_once_it_is_asked_for(smoke_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(HeadInspector(smoke_run)._payload, name="other")
+    inspector = HeadInspector(smoke_run, others=[other], compare="beside", other_run="other")
+    sent: list[Any] = []
+    monkeypatch.setattr(inspector, "send", lambda content, buffers=(): sent.append((content, list(buffers))))
+    for run in ("other", "elsewhere"):
+        inspector._answer(inspector, {"kind": "block", "run": run, "block": "core"}, [])
+    assert sent == [({"kind": "block", "run": "other", "block": "core"}, [other.core])]
+    element = BeautifulSoup(inspector.to_html(), "html.parser").div
+    assert element is not None
+    assert (element["data-others"], element["data-run2"]) == ("other", "other")
+
+
+def test_a_reader_s_text_goes_through_the_trained_model(smoke_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = HeadInspector(smoke_run)
+    assert inspector.takes_text
+    sent: list[Any] = []
+    monkeypatch.setattr(inspector, "send", lambda content, buffers=(): sent.append((content, list(buffers))))
+    for text in ("", "def answer(): return 42"):
+        inspector._answer(inspector, {"kind": "text", "text": text}, [])
+    (refused, _), (said, (block,)) = sent
+    assert "two tokens" in refused["error"]
+    assert said == {"kind": "text"}
+    meta, arrays = unpack(block)
+    model = smoke_run.config.model
+    n = len(meta["tokens"])
+    assert "".join(meta["tokens"]) == "def answer(): return 42"
+    assert arrays["pattern"].shape == (model.n_layers, model.n_query_heads, n * (n + 1) // 2)
+    # the first token has nothing but itself to look at
+    assert (arrays["pattern"][..., 0] == 255).all()
+    inspector.text = len(inspector._payload.texts)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from civilwar.hear.hearing import Unheard
 from civilwar.measure.hooks import QueriesKeys, edit_head_outputs, edit_keys, norm_modules, watch_queries_keys
 from civilwar.model.decoder import NORM_EPS, Decoder
 from civilwar.recipe.config import ModelConfig, make_config
@@ -249,18 +250,68 @@ def test_a_head_whose_output_is_zero_is_one_whose_rows_of_w_o_are(layer: int, he
     assert not torch.equal(edited, logits_of(model))
 
 
-def test_keys_of_qwen3_can_be_replaced_but_it_has_no_head_outputs() -> None:
+def test_keys_and_head_outputs_of_qwen3_can_be_replaced() -> None:
     model = qwen3()
-    silent = copy.deepcopy(model)
+    silent, cut = copy.deepcopy(model), copy.deepcopy(model)
     for _, k_norm in norm_modules(silent):
         k_norm.weight.data[:] = 0
+    cut.model.layers[1].self_attn.o_proj.weight.data[:, 20:30] = 0
+
+    def silence(at: int, output: Tensor) -> Tensor:
+        assert output.shape == (2, 19, 6, 10)
+        return output * (torch.arange(6) != 2)[:, None] if at == 1 else output
+
     with torch.no_grad():
         with edit_keys(model, lambda layer, keys: keys * 0):
             edited = model(TOKENS).logits
         torch.testing.assert_close(edited, silent(TOKENS).logits)
-    lacking = pytest.raises(
-        ValueError, match="Qwen3ForCausalLM has no modules named head_outputs: expected one in every"
-    )
-    with lacking, edit_head_outputs(model, lambda layer, x: x):
-        pytest.fail("the block must not run")
+        with edit_head_outputs(model, silence):
+            edited = model(TOKENS).logits
+        torch.testing.assert_close(edited, cut(TOKENS).logits)
+        assert not torch.equal(edited, model(TOKENS).logits)
     assert n_hooks(model) == 0
+
+
+def test_norms_that_see_heads_before_positions_are_refused() -> None:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "intermediate_size": 24, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": 307}
+    model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, num_attention_heads=4, num_key_value_heads=4)).eval()
+    # as many tokens as heads: only the keys themselves tell
+    with pytest.raises(Unheard, match="heads before positions"), edit_keys(model, lambda layer, x: x):
+        model(TOKENS[:, :4])
+
+
+@pytest.mark.parametrize("editing", EDITS)
+def test_an_edit_that_nothing_reaches_is_an_error(editing: Callable[..., Any]) -> None:
+    for model in (Decoder(TINY), qwen3()):
+        with pytest.raises(Unheard, match="nothing passed while it was to be edited"), editing(model, lambda at, x: x):
+            pass
+
+
+# torch.compile asks tensors for what they do not have
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_a_model_that_was_compiled_and_run_before_is_watched_and_edited() -> None:
+    model = torch.compile(qwen3(), backend="eager")
+    with torch.no_grad():
+        before = model(TOKENS).logits
+        for _ in range(2):
+            seen: list[QueriesKeys] = []
+            with watch_queries_keys(model, seen.append):
+                model(TOKENS)
+            assert [event.layer for event in seen] == [0, 1, 2]
+        for editing in EDITS:
+            with editing(model, lambda layer, x: x * 0):
+                assert not torch.allclose(model(TOKENS).logits, before)
+        assert torch.equal(model(TOKENS).logits, before)
+
+
+def test_a_layer_is_counted_once_however_often_it_is_named_or_computed() -> None:
+    model = qwen3()
+    model.again = nn.ModuleList([model.model.layers])
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    seen: list[QueriesKeys] = []
+    with watch_queries_keys(model, seen.append):
+        model.train()(TOKENS).logits.sum().backward()
+    assert [event.layer for event in seen] == [0, 1, 2]

@@ -41,12 +41,12 @@ def by_definition(queries: Tensor, keys: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("block", [1, 3, 7, POS, 128])
 @pytest.mark.parametrize("by_convolution", [True, False])
 def test_attention_of_queries_is_what_the_metrics_define(
-    block: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
+    block: int, by_convolution: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "QUERY_BLOCK", block)
     queries, keys = queries_and_keys()
     copies = queries.clone(), keys.clone()
-    measured = kernels.attention_of_queries(queries, keys, SEPARATOR, FIRST_KEYS)
+    measured = kernels.attention_of_queries(queries, keys, SEPARATOR, FIRST_KEYS, by_convolution)
     expected = by_definition(queries, keys)
     assert set(measured) == set(expected)
     for name, values in expected.items():

@@ -50,7 +50,7 @@ def test_golden_energy_in_words_where_there_is_nothing_to_measure(tmp_path: Path
     plain = write_run(tmp_path / "plain", config, Truth(gain=golden_gain()))
     assert sentences.golden_energy(plain).startswith("There is no static sink")
     flat = write_run(tmp_path / "flat", config)
-    assert "undefined" in sentences.golden_energy(flat)
+    assert "nothing can be said" in sentences.golden_energy(flat)
     every = heads(config, 0.2, **{f"at_2_{head}": 0.9 for head in (0, 2, 4, 6)})
     full = write_run(tmp_path / "full", config, Truth(gain=golden_gain(), separator_mass=every))
     assert "nothing to compare" in sentences.golden_energy(full)
@@ -131,8 +131,8 @@ def test_attribution_names_only_knobs_clear_of_0_the_largest_first(changes: pd.D
     assert list(table.index) == list(controls.PHENOMENA)
     assert table["raised by"]["loss"] == "frozen gain, no decay on the gain"
     assert table["lowered by"]["fall"] == "no decay on the gain"
-    assert table["undefined in"]["fall"] == "no QK norm"
-    assert table["raised by"]["fall"] == table["undefined in"]["loss"] == "–"
+    assert table["no value in"]["fall"] == "no QK norm"
+    assert table["raised by"]["fall"] == table["no value in"]["loss"] == "–"
 
 
 def test_changes_in_words_have_half_their_interval_where_there_is_one(changes: pd.DataFrame) -> None:
@@ -157,3 +157,61 @@ def test_every_control_is_told_and_the_baseline_is_none() -> None:
     told = sentences.controls_there_are()
     assert list(told["control"]) == [label for key, label in LABELS.items() if key != "baseline"]
     assert told["what is changed"].str.len().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [(88_630_528, "88.6 million"), (7_602_944, "7.6 million"), (29_312, "29 thousand"), (12, "12")],
+)
+def test_a_size_has_the_digits_that_a_reader_needs(n: int, said: str) -> None:
+    assert sentences.large_number(n) == said
+    assert sentences.parameters_in_words(n) == f"{said} parameters"
+    assert sentences.parameters_in_words(1) == "1 parameter"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.2, "1 second"),
+        (1.0, "1 second"),
+        (59, "59 seconds"),
+        (110, "110 seconds"),
+        (120, "2 minutes"),
+        (86400, "24 hours"),
+    ],
+)
+def test_how_long_something_took_is_said_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert sentences.duration(seconds) == said
+
+
+def test_how_long_is_not_said_where_nobody_measured_it() -> None:
+    assert sentences.duration(math.nan) is None
+
+
+@pytest.mark.parametrize(
+    ("rho", "low", "high", "p", "said"),
+    [
+        (-0.3, -0.4, -0.2, 0.003, "attend more sharply"),
+        (0.3, 0.2, 0.4, 0.003, "attend more broadly"),
+        (-0.3, -0.4, -0.2, 0.2, "it is open"),
+        (-0.3, -0.7, 0.1, 0.01, "it is open"),
+        (-0.3, math.nan, math.nan, math.nan, "it is open"),
+        (math.nan, math.nan, math.nan, math.nan, "equally long"),
+    ],
+)
+def test_the_focus_law_hangs_on_its_interval_and_p(rho: float, low: float, high: float, p: float, said: str) -> None:
+    numbers = {"rho_causal_late": rho, "rho_causal_low": low, "rho_causal_high": high, "rho_causal_p": p}
+    assert said in sentences.focus_law(numbers)
+    assert "nan" not in sentences.focus_law(numbers)
+
+
+def test_which_knobs_move_what_is_said_only_with_intervals() -> None:
+    change = {"phenomenon": "fall", "change": 0.5, "low": 0.2, "high": 0.8, "deviations": 3.0, "clear": True}
+    weaker = change | {"variant": "pure_bf16", "deviations": -1.0}
+    table = pd.DataFrame([change | {"variant": "no_gain_decay"}, weaker])
+    assert "Of 2 changes" in sentences.knobs_that_move(table)
+    assert LABELS["no_gain_decay"] in sentences.knobs_that_move(table)
+    unsure = table.assign(clear=False)
+    assert sentences.knobs_that_move(unsure).endswith("0.1.")
+    assert sentences.knobs_that_move(table.assign(deviations=math.nan)).endswith("0.1.")
+    assert "open" in sentences.knobs_that_move(table.assign(low=math.nan))

@@ -11,6 +11,7 @@ from synthetic import Truth, make_synthetic_config, write_run
 
 from civilwar.analysis import beside, divergence
 from civilwar.pages import side_by_side
+from civilwar.pages.sentences import large_number
 from civilwar.plots import beside as draw
 from civilwar.runs.reader import Run
 
@@ -75,8 +76,8 @@ def test_without_a_gain_nothing_is_made_up(tmp_path: Path) -> None:
     nothing = np.full((STEPS + 1, LAYERS, config.model.d_head), np.nan)
     norms = np.full((STEPS + 1, LAYERS, config.model.n_kv_heads), 5.0)
     table = side_by_side.table(write_run(tmp_path / "none", config, Truth(gain=nothing, norms=norms)))
-    assert row(table, "gains of layer")[["ours", "ours_better"]].tolist() == ["undefined", "undefined"]
-    assert row(table, "lowest key norm")["ours_better"] == "undefined"
+    assert row(table, "gains of layer")[["ours", "ours_better"]].tolist() == ["no value", "no value"]
+    assert row(table, "lowest key norm")["ours_better"] == "no value"
     assert row(table, "entropy of KV heads with")["ours"] == f"no such head; 0 of {4 * LAYERS} heads"
 
 
@@ -84,7 +85,7 @@ def test_what_differs_is_read_from_the_run(run: Run) -> None:
     ours = side_by_side.differences(run).set_index("what")["ours"]
     assert ours["layers"] == "4"
     assert ours["steps"] == "40"
-    assert ours["tokens"] == f"{run.config.n_tokens / 1e6:.1f} million"
+    assert ours["tokens"] == large_number(run.config.n_tokens)
     assert "10 documents" in ours["corpus"]
 
 

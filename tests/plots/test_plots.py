@@ -467,7 +467,7 @@ def test_the_knobs_say_how_large_how_sure_and_what_is_undefined() -> None:
     fall, norm, loss = (phenomena.index(name) for name in ("fall", "norm", "loss"))
     assert texts[0, fall].get_text() == "\N{MINUS SIGN}1.20"
     assert [texts[0, y].get_fontweight() for y in (fall, norm, loss)] == ["bold", "bold", "normal"]
-    assert texts[2, fall].get_text() == "undefined"
+    assert texts[2, fall].get_text() == "no value"
     assert (1.5, fall - 0.5) not in cells
     strength = {y: cells[-0.5, y - 0.5].get_alpha() for y in (fall, norm, loss)}
     assert strength[fall] == pytest.approx(2 * strength[norm])  # 12 deviations count as 10

@@ -185,6 +185,7 @@ def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
         {
             "step": np.arange(7, dtype=np.int32),
             "method": ["full", "gains", "gains", "", "ö", "full", "gains"],
+            "undefined": [None] * 7,
             "single": random.normal(size=7).astype(np.float32),
             "double": random.normal(size=7),
             "whole": np.array([1, 2**40, -3, 0, 5, 6, 7]),

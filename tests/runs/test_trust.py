@@ -131,7 +131,15 @@ def test_a_file_behind_a_link_is_not_read_though_its_checksum_fits(run: Run, tmp
 
 @pytest.mark.parametrize(
     "sittings",
-    ["abc", [1], [{}], [{"from_step": "0"}], [{"from_step": 0, "versions": []}], [{"from_step": 0, "device": 1}]],
+    [
+        "abc",
+        [1],
+        [{}],
+        [{"from_step": "0"}],
+        [{"from_step": 0, "versions": []}],
+        [{"from_step": 0, "device": 1}],
+        [{"from_step": 0, "ways": 1}],
+    ],
 )
 def test_sittings_of_the_wrong_kind_are_named(run: Run, sittings: Any) -> None:
     sign(run, sittings=sittings)

@@ -142,9 +142,10 @@ def test_the_manifest_says_what_was_run_and_how(smoke_run: Run, smoke_config: Ru
     assert manifest["resumed_at"] == []
     assert {"wall_seconds", "snapshot_seconds", "experiment_seconds", "tokens_per_second"} == set(manifest["timings"])
     assert {"commit", "dirty", "started", "finished"} <= set(manifest)
+    assert manifest["ways"]["because"] == "not compiled, since CIVILWAR_COMPILE is 0"
     (sitting,) = (dict(sitting) for sitting in manifest["sittings"])
     assert sitting.pop("from_step") == 0
-    assert sitting == {name: manifest[name] for name in ("commit", "dirty", "device", "started", "versions")}
+    assert sitting == {name: manifest[name] for name in ("commit", "dirty", "device", "started", "versions", "ways")}
 
 
 def test_probe_texts_are_recorded_as_strings(smoke_run: Run) -> None:

@@ -1,5 +1,6 @@
 """A training that is watched: every family's loop as people write it, harmless, honest, resumable, a run like any other."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import civilwar as cw
+from civilwar import cli
 from civilwar.errors import RunLacks, RunMismatch
 from civilwar.hear.heard import Heard
 from civilwar.hear.hearing import Unheard
@@ -228,6 +230,19 @@ def test_what_was_never_recorded_is_lacking_and_not_an_error_of_the_run(run: Run
     assert cw.compare(run, run).summary()["mean_size"].max() == 0
 
 
+def test_commands_list_and_show_it_with_a_dash_for_what_nobody_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(run.path.parent))
+    monkeypatch.setenv("CIVILWAR_DATA", str(run.path.parent))
+    cli.main(["list"])
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{run.name} ")]
+    assert line[1:4] == ["complete", str(run.last_recorded), "–"]
+    assert line[5:8] == ["watched", "watched", "–"]
+    assert cli.main(["show", run.name]) == 0
+    assert "recipe       another program's: training was watched\n" in capsys.readouterr().out
+
+
 def test_gains_are_measured(run: Run, tmp_path: Path) -> None:
     model = models.made("Qwen3")
     expected = [layer.self_attn.k_norm.weight for layer in model.get_submodule("model.layers")]
@@ -245,6 +260,18 @@ def test_gains_are_measured(run: Run, tmp_path: Path) -> None:
     length = np.sqrt((gain["k_gain"][0][:, None] ** 2 * energy["energy"][0]).sum(-1))
     heads = run.table("probe_kv_heads").query("step == 0").groupby(["layer", "kv_head"])["norm_mean"].mean()
     np.testing.assert_allclose(length.ravel(), heads, rtol=0.02)
+
+
+def test_commands_know_watched_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CIVILWAR_RUNS", str(run.path.parent))
+    assert cli.main(["list"]) == 0
+    assert re.search(r"qwen +complete +5 +– .* watched +watched +–", capsys.readouterr().out)
+    assert cli.main(["show", "qwen"]) == 0
+    assert "another program's: training was watched" in capsys.readouterr().out
+    assert cli.main(["compare", "qwen", "qwen"]) == 0
+    assert "step_attention.max_logit" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- refusals, each a sentence

@@ -17,7 +17,7 @@ const WAYS = [
  * @param {Context} context
  * @param {string[]} others names of the runs that can be compared with this one
  * @param {() => Context | null} other the other side, once it is there
- * @returns {Update}
+ * @returns {{ row: HTMLElement, update: Update }}
  */
 export function comparing(context, others, other) {
   const { data, store } = context;
@@ -74,7 +74,8 @@ export function comparing(context, others, other) {
   row.after(line);
   const said = steady(line);
 
-  return (state) => {
+  /** @type {Update} */
+  const update = (state) => {
     for (const [name, select] of selects) select.value = String(state[name]);
     step.value = state.step2 < 0 ? "" : String(state.step2);
     row.classList.toggle("cwi-off", !state.compare);
@@ -98,4 +99,5 @@ export function comparing(context, others, other) {
     const most = widest(meta.last_step);
     said.keep(sentence(most, widest(there.data.meta.last_step), withUnit("\u221288.88", measure), "88.88"));
   };
+  return { row, update };
 }

@@ -20,6 +20,9 @@ export function controls(context) {
   };
 
   const play = html(bar, "button", { type: "button", class: "cwi-play" }, "Play");
+  const speed = html(bar, "select", { name: "speed", "aria-label": "speed" });
+  for (const times of [0.25, 0.5, 1, 2, 4]) html(speed, "option", { value: times }, `${times}\u00d7`);
+  speed.value = "1";
   const sliding = html(bar, "label", { class: "cwi-field cwi-slider" });
   const slider = html(sliding, "input", { type: "range", min: 0, max: meta.last_step, step: 1, name: "step" });
   const shownStep = html(sliding, "output", {});
@@ -55,7 +58,7 @@ export function controls(context) {
     ],
     ["metric", choice("metric", "measure", metrics)],
   ]);
-  if (data.hasPatterns && meta.texts.length > 1 && context.names.includes("pattern")) {
+  if (data.hasPatterns && (meta.texts.length > 1 || context.source.ownText) && context.names.includes("pattern")) {
     selects.set(
       "text",
       choice(
@@ -92,19 +95,25 @@ export function controls(context) {
     line.setAttribute("aria-live", "polite");
     announce(store.state);
   };
-  // one pass over the run in about ten seconds, whatever its length
-  const stride = Math.max(1, Math.round(meta.last_step / 160));
+  // one pass over the run in about ten seconds, whatever its length, times the speed
+  const perFrame = () => (meta.last_step / 160) * Number(speed.value);
+  let at = 0;
   play.disabled = meta.last_step === 0;
   play.addEventListener("click", () => {
     if (timer) return stop();
     if (store.state.step >= meta.last_step) store.set({ step: 0 });
+    at = store.state.step;
     play.textContent = "Pause";
     // a screen reader would drown while the slider plays
     line.setAttribute("aria-live", "off");
     timer = window.setInterval(() => {
       // a widget that left the page plays no more
       if (store.state.step >= meta.last_step || !bar.isConnected) return stop();
-      store.set({ step: store.state.step + stride });
+      // whoever moved the slider meanwhile is followed
+      if (Math.round(at) !== store.state.step) at = store.state.step;
+      // a short run passes step by step
+      at += perFrame();
+      store.set({ step: Math.min(Math.round(at), meta.last_step) });
     }, PLAY_MS);
   });
 
@@ -112,6 +121,10 @@ export function controls(context) {
     slider.value = String(state.step);
     slider.setAttribute("aria-valuetext", `step ${state.step} of ${meta.last_step}`);
     shownStep.textContent = `step ${state.step}`;
+    const texts = selects.get("text");
+    for (let text = texts?.children.length ?? Infinity; text < data.texts.length; text++) {
+      html(texts ?? null, "option", { value: text }, text < meta.texts.length ? String(text + 1) : "your own");
+    }
     for (const [name, select] of selects) select.value = String(state[name]);
     announce(state);
   };

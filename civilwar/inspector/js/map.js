@@ -10,6 +10,8 @@ import { written } from "./words.js";
 const CELL = { width: 40, narrow: 27, height: 27, gap: 8 };
 /** Pixels below which nobody hits a cell for sure. */
 const TARGET = 24;
+/** Milliseconds after which a step counts as chosen. */
+const REST = 120;
 
 /** @type {(context: Context) => Update} */
 export function map(context) {
@@ -111,19 +113,28 @@ export function map(context) {
     return data.value(data.measure(metric), step, layer, head);
   };
 
-  /** @type {(cell: typeof cells[number], color: string, strength: number, text: string, said: string) => void} */
-  const show = ({ layer, head, group, fill, code }, color, strength, text, said) => {
+  /** @type {(cell: typeof cells[number], color: string, strength: number, text: string) => void} */
+  const show = ({ fill, code }, color, strength, text) => {
     redress(fill, "fill", color);
     redress(fill, "fill-opacity", strength.toFixed(3));
     if (code.textContent !== text) code.textContent = text;
-    redress(group, "aria-label", `${data.headName(layer, head)}: ${said}`);
+  };
+
+  let pending = 0;
+  /** Every cell says its value. */
+  const name = () => {
+    for (const { layer, head, group } of cells) {
+      const value = shown(layer, head);
+      const said = typeof value === "number" ? written(value) : value;
+      redress(group, "aria-label", `${data.headName(layer, head)}: ${said}`);
+    }
   };
 
   /** @type {(step: number) => void} */
   const paintKinds = (step) => {
     for (const one of cells) {
-      const { color, code, name } = data.kind(step, one.layer, one.head);
-      show(one, color, 1, code, name);
+      const { color, code } = data.kind(step, one.layer, one.head);
+      show(one, color, 1, code);
     }
     heading.textContent = "All heads by kind";
     note.replaceChildren();
@@ -135,7 +146,7 @@ export function map(context) {
     for (const one of cells) {
       const value = data.value(measure, step, one.layer, one.head);
       const { color, strength } = data.tint(measure, step, one.layer, one.head);
-      show(one, color, strength, Number.isNaN(value) ? "\u2013" : "", written(value));
+      show(one, color, strength, Number.isNaN(value) ? "\u2013" : "");
     }
     heading.textContent = `All heads: ${measure.label}`;
     note.replaceChildren();
@@ -158,6 +169,10 @@ export function map(context) {
       picture.classList.toggle("cwi-of-kinds", state.metric === "kind");
       if (state.metric === "kind") paintKinds(state.step);
       else paintMeasure(data.measure(state.metric), state.step);
+      clearTimeout(pending);
+      // nobody hears what passes while the step moves: it is named once the step rests
+      if (changed) pending = window.setTimeout(name, REST);
+      else name();
     }
     if (!changed || changed.has("layer") || changed.has("head")) {
       dress(frame, null, { x: place(state.head), y: top + state.layer * cell.height });

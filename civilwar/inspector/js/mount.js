@@ -7,6 +7,7 @@ import { differenceMap, differenceTime } from "./difference.js";
 import { dress, html } from "./drawing.js";
 import { Other } from "./other.js";
 import { NAMES, Store } from "./state.js";
+import { tools } from "./tools.js";
 import { VIEWS } from "./views.js";
 
 /** @import { Context, Mounted, Packed, Source, State, Update, Wanted } from "./types.d.ts" */
@@ -14,7 +15,7 @@ import { VIEWS } from "./views.js";
 /** A difference stands in the place of these. */
 const LESSENED = new Set(["map", "time"]);
 /** Views of a whole run, which a second side would only repeat. */
-const ONCE = new Set(["find"]);
+const ONCE = new Set(["find", "training"]);
 
 /** @type {(root: HTMLElement, packed: Packed, source: Source, initial: Wanted, views: string[]) => Mounted} */
 export function mount(root, packed, source, initial, views) {
@@ -27,7 +28,7 @@ export function mount(root, packed, source, initial, views) {
   const notice = html(root, "p", { class: "cwi-notice", role: "status" });
   const [bar, shown] = ["cwi-bar", "cwi-views"].map((name) => html(root, "div", { class: name }));
   /** @type {Context} */
-  const context = { data, store, root, names, bar, views: shown };
+  const context = { data, store, root, names, bar, views: shown, source };
   shown.dataset.count = String(names.length);
   /** @type {Mounted["say"]} */
   const say = (text) => {
@@ -36,7 +37,9 @@ export function mount(root, packed, source, initial, views) {
 
   /** The other side, where there is a comparison and its run is there. @type {Context | null} */
   let other = null;
-  const steer = [controls(context), comparing(context, source.others, () => other)];
+  const compared = comparing(context, source.others, () => other);
+  const steer = [controls(context), compared.update];
+  tools(context, compared.row, source.addressed ?? false, say);
   /** Views of the first side, and those of the other, which follow its own state. @type {[Update[], Update[]]} */
   let updates = [[], []];
   /** @type {State | null} */

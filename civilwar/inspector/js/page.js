@@ -35,7 +35,7 @@ function awaited(name) {
   return delivery;
 }
 
-// what a data script calls: its name, and its block as base64. In a page that is one file it does so before anybody asks.
+// what a data script calls: its name, and its block as base64; in a page that is one file, before anybody asks
 Object.assign(window, {
   /** @type {(name: string, block: string) => void} */
   civilwarInspector: (name, block) => awaited(name).resolve(fromBase64(block)),
@@ -69,7 +69,7 @@ async function load(run) {
 async function start(root, addressed) {
   const { run = "", views = "", others = "", ...preset } = root.dataset;
   const { packed, loadLayer } = await load(run);
-  const source = { loadLayer, others: others.split(" ").filter(Boolean), loadRun: load };
+  const source = { loadLayer, others: others.split(" ").filter(Boolean), loadRun: load, addressed };
   const { store, follow } = mount(root, packed, source, preset, views.split(" "));
   const heed = () => {
     const asked = readAddress(window.location.hash);
@@ -92,6 +92,11 @@ async function start(root, addressed) {
 function startAll() {
   /** @type {NodeListOf<HTMLElement>} */
   const roots = document.querySelectorAll(".cw-inspector[data-run]");
+  // `?embed`: the first inspector and nothing else, for a frame in somebody's page
+  if (new URLSearchParams(window.location.search).has("embed") && roots.length) {
+    document.documentElement.classList.add("cwi-embed");
+    document.body.append(roots[0]);
+  }
   roots.forEach((root, place) => {
     start(root, place === 0).catch((error) => console.warn(`The inspector stays a picture: ${error.message}`));
   });

@@ -2,6 +2,7 @@
 // of its tokens looks at.
 
 import { dress, html, redress, steady, visible } from "./drawing.js";
+import { ownText } from "./own_text.js";
 import { panel } from "./panel.js";
 import { asLines, asMap } from "./weights.js";
 import { longest, widest, written } from "./words.js";
@@ -44,6 +45,7 @@ export function pattern(context) {
     return () => {};
   }
   parts.scrolls(0, "Attention map");
+  if (context.source.ownText) ownText(context, figure, context.source.ownText);
   const described = "The text. Choose the token that asks with the arrow keys.";
   const strip = html(figure, "div", { class: "cwi-text", role: "group", "aria-label": described });
   const prose = steady(html(figure, "p", { class: "cwi-note", "aria-live": "polite" }));

@@ -54,6 +54,10 @@ export interface Header {
   energy_clock: Clock;
   pattern_clock: Clock | null;
   texts: Text[];
+  curves: Curve[];
+  alarms: Alarm[];
+  /** How far the run has come, in a word: complete, running, diverged. Empty for a model without a run. */
+  status: string;
   /** Training steps at which something was recorded, in rising order. */
   clocks: number[][];
 }
@@ -99,6 +103,23 @@ export interface Source {
   /** Names of the runs that can be compared with this one. */
   others: string[];
   loadRun: (name: string) => Promise<{ packed: Packed; loadLayer: LoadLayer }>;
+  /** Puts a reader's text through the trained model, where there is one. */
+  ownText?: (text: string) => Promise<{ text: Text; weights: NamedArray }>;
+  /** Whether the page's address is the inspector's state. */
+  addressed?: boolean;
+}
+
+/** One number over training. */
+export interface Curve {
+  key: string;
+  label: string;
+  clock: Clock;
+}
+
+/** A step at which something went wrong, and what. */
+export interface Alarm {
+  step: number;
+  says: string;
 }
 
 export type FieldName = keyof State;
@@ -120,6 +141,7 @@ export interface Context {
   names: string[];
   bar: HTMLElement;
   views: HTMLElement;
+  source: Source;
   /** A or B, where two sides are shown. */
   side?: string;
 }
