@@ -3,6 +3,7 @@
 Wrong parameters are refused in one sentence before anything is trained.
 """
 
+import os
 import re
 from inspect import signature
 from pathlib import Path
@@ -82,7 +83,8 @@ def _refuse_unknown_parameters() -> None:
 def _folder(run: str) -> Path | None:
     """The folder of a run that was given by its path; None for anything else."""
     given = isinstance(run, str) and run != AUTO and not is_name(run)
-    return Path(run) if given and (Path(run) / MANIFEST).is_file() else None
+    # unlike Path.is_file, this says no of what cannot be a path at all, as of a name too long for the file system
+    return Path(run) if given and os.path.isfile(os.path.join(run, MANIFEST)) else None
 
 
 def _checked_name(run: str) -> str:

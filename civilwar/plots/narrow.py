@@ -17,6 +17,8 @@ WIDTH = 3.75
 _SMALL, _HIGHEST = 2.4, 3.2
 #: Points that a letter takes on average, as a share of the size of its type.
 _LETTER = 0.53
+#: The share of the width that names beside a panel may take.
+_NAMES = 0.45
 #: What a line may be simplified by, in points: the picture is half as large.
 _SIMPLIFY = 0.8
 
@@ -41,6 +43,7 @@ def narrow(figure: Figure) -> None:
         _label_outer(ax, place, columns, len(order))
         _wrap_title(ax, WIDTH / columns)
         _thin_ticks(ax, WIDTH / columns)
+        _wrap_names(ax, WIDTH / columns)
         for line in ax.lines:
             line.get_path().simplify_threshold = _SIMPLIFY
     n_rows_of_legends = sum(_legend_below(figure, legend) for legend in legends)
@@ -81,6 +84,20 @@ def _thin_ticks(ax: Axes, width: float) -> None:
         ax.set_xticks(ticks[::every], texts[::every])
     else:
         ax.tick_params(axis="x", labelrotation=90)
+
+
+def _wrap_names(ax: Axes, width: float) -> None:
+    """Names beside the vertical axis in lines that leave the panel more than half of the width."""
+    if not isinstance(ax.yaxis.get_major_locator(), FixedLocator):
+        return
+    names = ax.get_yticklabels()
+    # a formula has no place where it may be broken
+    if not names or any("$" in name.get_text() for name in names):
+        return
+    letters = int(_NAMES * width * 72 / (_LETTER * float(names[0].get_fontsize())))
+    wrapped = ["\n".join(textwrap.fill(line, letters) for line in name.get_text().split("\n")) for name in names]
+    if wrapped != [name.get_text() for name in names]:
+        ax.set_yticks(ax.get_yticks(), wrapped)
 
 
 def _take_legends(figure: Figure, panels: list[Axes]) -> list[Legend]:

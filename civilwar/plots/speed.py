@@ -12,9 +12,9 @@ def ways(table: pd.DataFrame, limit: float, ax: Axes) -> Axes:
         ax.plot([way["low"], way["high"]], [row, row], color=style.CAUSAL, linewidth=2)
         ax.scatter([way["seconds"]], [row], color=style.CAUSAL, s=34, zorder=3)
     ax.axvline(limit, color=style.NULL, linestyle="--", linewidth=1.2)
-    style.label_line(ax, limit, -0.45, "all of it at the rate of a matrix product")
+    style.label_line(ax, limit, -0.45, "all of it at the rate\nof a matrix product")
     ax.set_yticks(range(len(table)), table["way"])
-    ax.set(xlabel="seconds to the gradient of one step", ylim=(len(table) - 0.5, -0.8))
+    ax.set(xlabel="seconds to the gradient of one step", ylim=(len(table) - 0.5, -1.1))
     ax.set_xlim(left=0)
     return ax
 

@@ -68,6 +68,13 @@ def test_phases_come_in_order() -> None:
         "09_inspector",
         "10_side_by_side",
         "11_cost_and_faults",
+        "12_effect_sizes",
+        "13_robustness",
+        "14_planted",
+        "15_coverage",
+        "16_watch",
+        "17_series",
+        "18_grown",
     ]
     assert names == ["01_divergence", "02_focus_law", "03_effective_rank", "04_gain", *later]
 

@@ -73,3 +73,15 @@ def test_panels_side_by_side_stand_below_each_other_with_their_titles_wrapped() 
     assert first.y0 > second.y1
     assert "\n" in axes[0].get_title(loc="left")
     plt.close(figure)
+
+
+def test_names_beside_a_panel_leave_it_half_of_the_width() -> None:
+    figure, ax = style.single()
+    ax.plot([0, 1], [0, 1])
+    names = ["a way of doing it that takes many words", "short"]
+    ax.set_yticks([0, 1], names)
+    narrow(figure)
+    figure.canvas.draw()
+    assert [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] == names
+    assert ax.get_position().width > 0.5
+    plt.close(figure)
