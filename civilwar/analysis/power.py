@@ -8,7 +8,8 @@ independent ones. A simulated head is
 e and u standard normal and b 1 for heads of the second population. Within a population, heads of one layer and run have
 standard deviation 1, the unit of ``separation``, and correlate by ``icc`` over layers and runs. What they share smears
 populations that would be plain in one layer of one run. Like the measured sample x is centred at every layer's mean over seeds
-and heads before the dip test (Hartigan and Hartigan 1985).
+and heads, and divided by the layer's standard deviation within layers of one run, before the dip test (Hartigan and Hartigan
+1985).
 """
 
 import math
@@ -25,25 +26,41 @@ from civilwar.runs.reader import Run
 
 #: Draws of each simulated sweep; the standard error of a power is at most 0.5 / sqrt(DRAWS).
 DRAWS = 400
+#: Heads that differ by no more than this share of the largest value differ by rounding only.
+ROUNDING = 1e-9
 Membership = Literal["independent", "one a layer"]
 
 
-def sample(runs: Sequence[Run]) -> pd.DataFrame:
-    """What the dip test of key norms is asked: seed, layer, kv_head, value; every KV head's final norm less its layer's mean.
+def sample(runs: Sequence[Run], column: str = "norm") -> pd.DataFrame:
+    """What the dip test is asked: seed, layer, kv_head, value; each KV head's final ``norm`` or entropy in its layer's scale.
 
-    The mean is over seeds and heads: that of its own seed's layer would smear two populations of four heads into one.
+    Less its layer's mean over seeds and heads: that of its own seed's layer would smear two populations of four heads into one.
+    Over the layer's standard deviation within layers of one run, so that a layer of a wide spread hides no modes of others.
+    NaN in a layer whose heads never differ.
     """
     parts = [
         focus.group_points(run)
         .query("step == @run.last_step")
-        .assign(seed=run.config.seed)[["seed", "layer", "kv_head", "norm"]]
+        .assign(seed=run.config.seed)[["seed", "layer", "kv_head", column]]
         for run in runs
     ]
     if not parts:
         return pd.DataFrame(columns=["seed", "layer", "kv_head", "value"])
-    points = pd.concat(parts, ignore_index=True)
-    value = points["norm"] - points.groupby("layer")["norm"].transform("mean")
-    return points[["seed", "layer", "kv_head"]].assign(value=value)
+    points = pd.concat(parts, ignore_index=True).sort_values(["seed", "layer", "kv_head"], ignore_index=True)
+    own = points[["seed", "layer", "kv_head"]]
+    return own.assign(value=in_own_scale(points[column].to_numpy(dtype=float), shape_of(points)))
+
+
+def in_own_scale(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """[seeds * layers * heads] less their layer's mean, over their layer's standard deviation within (seed, layer).
+
+    NaN in a layer whose heads never differ, and where there is one head.
+    """
+    x = values.reshape(shape)
+    within = np.square(x - x.mean(2, keepdims=True)).sum((0, 2), keepdims=True) / (shape[0] * max(shape[2] - 1, 1))
+    scale = np.sqrt(np.where(within > (ROUNDING * np.abs(x).max()) ** 2, within, np.nan))
+    scaled: np.ndarray = ((x - x.mean((0, 2), keepdims=True)) / scale).ravel()
+    return scaled
 
 
 def shape_of(heads: pd.DataFrame) -> tuple[int, int, int]:
@@ -116,7 +133,7 @@ def power(
     found = 0
     for _ in range(draws):
         values = populations(random, shape, share, separation, max(icc, 0.0), membership)
-        found += diptest.diptest(values)[1] < level
+        found += diptest.diptest(in_own_scale(values, shape))[1] < level
     return found / draws
 
 

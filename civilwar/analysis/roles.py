@@ -63,6 +63,13 @@ def contrast_of_retrievers(run: Run) -> float:
     return float(found[found["kind"].isin(RETRIEVERS)]["end"].mean())
 
 
+def contrast_over_others(run: Run) -> float:
+    """C16: `contrast_of_retrievers` over the same mean of all other query heads. NaN where either has none."""
+    found = taxonomy.labels(run, draws=0)[["layer", "query_head", "kind"]].merge(contrasts(run))
+    retrieves = found["kind"].isin(RETRIEVERS)
+    return float(found[retrieves]["end"].mean() / found[~retrieves]["end"].mean())
+
+
 def contrast_of_all(run: Run) -> float:
     """C16: `contrasts` at the end, mean over all query heads."""
     return float(contrasts(run)["end"].mean())

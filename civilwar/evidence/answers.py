@@ -1,13 +1,13 @@
 """What the evidence says of a claim, in a sentence that can only be shown when the criteria say so.
 
-The rule has one sentence for each verdict that needs words of its own. Which criteria fail and which are open is added from the
-findings, never typed.
+The rule has one sentence for each verdict that needs words of its own, and each reading one for its failure. Which criteria
+fail and which are open is added from the findings, never typed.
 """
 
 from collections.abc import Iterable
 
 from civilwar.evidence.claims import Finding, Verdict
-from civilwar.evidence.rule import wanted
+from civilwar.evidence.rule import DECIDING, wanted
 from civilwar.names.verdicts import PENDING
 
 
@@ -37,8 +37,13 @@ def untold(verdict: Verdict) -> tuple[Finding, ...]:
 
 
 def rungs_part(verdict: Verdict) -> bool:
-    """Whether two rungs give verdicts that contradict each other; one that is open contradicts none."""
-    return len({one.verdict for one in verdict.at} - {"open", PENDING.label}) > 1
+    """Whether any criterion holds at one rung that can tell and fails at another; one that is open contradicts none."""
+    telling = [one.findings for one in verdict.at if one.tells]
+    return any(
+        {"holds", "fails"} <= {finding.outcome for finding in of_rungs}
+        for of_rungs in zip(*telling, strict=True)
+        if of_rungs[0].criterion.role in DECIDING
+    )
 
 
 def _sentence(verdict: Verdict) -> str:
@@ -46,21 +51,27 @@ def _sentence(verdict: Verdict) -> str:
         return "The core of it is there."
     if verdict.verdict == "open":
         return "These runs cannot tell." if untold(verdict) else "Not settled."
-    return verdict.rule.answers[verdict.verdict]
+    said = verdict.rule.answers[verdict.verdict]
+    if verdict.verdict == "there, for another reason":
+        return " ".join([said, *(f.criterion.failed for f in verdict.findings if _fails_as_reading(f))])
+    return said
+
+
+def _fails_as_reading(finding: Finding) -> bool:
+    return finding.criterion.role == "reading" and finding.outcome == "fails"
 
 
 def _rest(verdict: Verdict) -> list[str]:
-    """Which deciding criteria do not hold; nothing where the sentence says it all."""
+    """Which deciding criteria fail and which are open; nothing where the sentence says it all."""
     if verdict.verdict in ("there", "true by construction"):
         return []
     if lacking := untold(verdict):
         return [f"Lacking: {_listed(lacking)}."]
-    roles = {"there, for another reason": ("reading",), "not there": ("thing", "construction")}
-    shown = roles.get(verdict.verdict, ("thing", "reading"))
+    shown = ("thing", "construction") if verdict.verdict == "not there" else ("thing", "reading")
     deciding = [finding for finding in verdict.findings if finding.criterion.role in shown]
     parts = {
         "Against it": [finding for finding in deciding if finding.outcome == "fails"],
-        "Open": [finding for finding in deciding if finding.outcome == "open"] if verdict.verdict == "open" else [],
+        "Open": [finding for finding in deciding if finding.outcome == "open"],
     }
     return [f"{head}: {_listed(found)}." for head, found in parts.items() if found]
 

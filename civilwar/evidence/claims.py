@@ -2,9 +2,10 @@
 
 At each rung of size a claim's criteria are estimated once per run, decided (`civilwar.evidence.decision`), and give that
 rung's verdict. The claim's answer is the report's scale's: each criterion takes the outcome of the largest rung that decides
-it. A smaller rung decides only what the larger ones leave open, and only where their own means lie on the same side; else it
-stays open. A rung whose premises do not hold says nothing. Fresh runs answer where they can; until then exploratory ones do,
-and are called so.
+it, at an error that the rungs share. A smaller rung decides only what the larger ones leave open, and only where their own
+means lie on the same side; else it stays open. Of a number that pools a whole sweep and has a p in place of a mean beside a
+threshold, the largest rung that has it speaks alone. A rung whose premises do not hold says nothing. Fresh runs answer where
+they can; until then exploratory ones do, and are called so.
 """
 
 import math
@@ -43,7 +44,7 @@ class Finding:
     """Mean over runs or pairs, the worst run's for a construction, or the sweep's number."""
     low: float = math.nan
     high: float = math.nan
-    """t interval over seeds at level 1 - `LEVEL` / m, m the claim's deciding criteria; NaN where the unit is not a seed."""
+    """t interval over seeds at the level of the decision, 1 - `LEVEL` / m at one rung; NaN where the unit is not a seed."""
     n: int = 0
     """Runs or pairs behind it, or what a sweep's number counts (KV heads in C06)."""
     per_seed: Mapping[int, float] = field(default_factory=dict)
@@ -51,6 +52,8 @@ class Finding:
     """The smallest distance from the threshold that n seeds would decide four times in five; NaN where the unit is no seed."""
     p: float = math.nan
     """Of a sweep's number, under the null."""
+    p_claim: float = math.nan
+    """The same under what the claim says."""
 
     @property
     def holds(self) -> bool:
@@ -113,47 +116,58 @@ def level_of(rule: Rule) -> float:
 def untested(criterion: Criterion) -> bool:
     """Whether a criterion is decided by its value: arithmetic, what no run may break, or a simulated power."""
     unit = ESTIMATORS[criterion.name].unit
-    return (
-        criterion.role == "construction"
-        or unit in ("arithmetic", "config")
-        or (criterion.role == "premise" and unit == "sweep")
-    )
+    return by_worst(criterion) or unit in ("arithmetic", "config") or (criterion.role == "premise" and unit == "sweep")
+
+
+def by_worst(criterion: Criterion) -> bool:
+    """Whether every run has to obey."""
+    return criterion.worst or criterion.role == "construction"
 
 
 def find(rule: Rule, criterion: Criterion, sweep: Sweep, preset: str, exploratory: bool) -> Finding:
     """Estimate and decide one criterion on the runs of one rung."""
-    estimator, level = ESTIMATORS[criterion.name], level_of(rule)
-    side, threshold = criterion.side, criterion.threshold
+    estimator, side = ESTIMATORS[criterion.name], criterion.side
     found = Finding(rule=rule, criterion=criterion, preset=preset, exploratory=exploratory)
     if estimator.unit in ("arithmetic", "config"):
         value = estimator.compute() if estimator.unit == "arithmetic" else estimator.compute(sweep.config)
         assert isinstance(value, float)
-        return replace(found, outcome=decision.by_value(value, side, threshold), value=value, n=1)
+        return replace(found, outcome=decision.by_value(value, side, criterion.threshold), value=value, n=1)
     if estimator.unit == "sweep":
         pooled = estimator.compute(sweep)
         assert isinstance(pooled, Pooled)
-        by_value = untested(criterion)
-        outcome = decision.by_value(pooled.value, side, threshold) if by_value else decision.by_chance(pooled, level)
-        return replace(found, outcome=outcome, value=pooled.value, n=pooled.n, p=pooled.p_null)
+        outcome = decision.by_value(pooled.value, side, criterion.threshold) if untested(criterion) else "open"
+        found = replace(found, outcome=outcome, value=pooled.value, n=pooled.n, p=pooled.p_null, p_claim=pooled.p_claim)
+        return decided(found, level_of(rule))
     per_seed = numbers(estimator, sweep)
     values = [value for value in per_seed.values() if not math.isnan(value)]
     if not values:
         return replace(found, per_seed=per_seed)
-    if criterion.role == "construction":  # every run has to obey, so the worst one decides
-        worst = max(values) if side == "below" else min(values)
-        outcome = decision.by_value(worst, side, threshold)
-        return replace(found, outcome=outcome, value=worst, n=len(values), per_seed=per_seed)
+    value = float(np.mean(values))
+    if by_worst(criterion):
+        value = max(values) if side == "below" else min(values)
+    return decided(replace(found, value=value, n=len(values), per_seed=per_seed), level_of(rule))
+
+
+def decided(finding: Finding, level: float) -> Finding:
+    """The finding with its outcome at a two-sided error of ``level``, from the numbers behind it; as it is without any.
+
+    A planned run whose number is undefined leaves it open, but where the estimator takes only runs that have one.
+    """
+    criterion, values = finding.criterion, [value for value in finding.per_seed.values() if not math.isnan(value)]
+    side, threshold = criterion.side, criterion.threshold
+    if finding.per_seed and not values:
+        return finding
+    if not finding.per_seed:
+        if untested(criterion) or math.isnan(finding.p):
+            return finding
+        pooled = Pooled(finding.value, finding.p, finding.p_claim, finding.n)
+        return replace(finding, outcome=decision.by_chance(pooled, level))
+    lacking = len(values) < len(finding.per_seed) and not ESTIMATORS[criterion.name].may_lack
+    if by_worst(criterion):
+        return replace(finding, outcome="open" if lacking else decision.by_value(finding.value, side, threshold))
     low, high = t_interval(values, 1 - level)
-    return replace(
-        found,
-        outcome=decision.by_interval(values, side, threshold, level),
-        value=float(np.mean(values)),
-        low=low,
-        high=high,
-        n=len(values),
-        per_seed=per_seed,
-        smallest=decision.smallest_effect(values, level),
-    )
+    outcome = "open" if lacking else decision.by_interval(values, side, threshold, level)
+    return replace(finding, outcome=outcome, low=low, high=high, smallest=decision.smallest_effect(values, level))
 
 
 def numbers(estimator: Estimator, sweep: Sweep) -> dict[int, float]:
@@ -192,7 +206,10 @@ def answer_of(rule: Rule, at: Sequence[AtRung]) -> Verdict:
         return Verdict(rule, PENDING.label, at[0].findings, tuple(at))
     telling = [one for one in there if one.tells] or there[:1]
     speaking = [one for one in telling if not one.exploratory] or telling
-    findings = tuple(_settled([one.findings[i] for one in speaking]) for i in range(len(rule.criteria)))
+    # any of them may answer a criterion, so all of them share its error
+    level = level_of(rule) / len(speaking)
+    again = [[decided(finding, level) for finding in one.findings] for one in speaking]
+    findings = tuple(_settled([of_rung[i] for of_rung in again]) for i in range(len(rule.criteria)))
     return Verdict(rule, decision.verdict_of(outcomes(findings)), findings, tuple(at))
 
 
@@ -201,6 +218,8 @@ def _settled(findings: Sequence[Finding]) -> Finding:
     defined = [finding for finding in findings if finding.defined]
     if not defined:
         return findings[0]
+    if ESTIMATORS[defined[0].criterion.name].unit == "sweep":
+        return defined[0]
     larger: list[Finding] = []
     for finding in defined:
         holds = finding.outcome == "holds"

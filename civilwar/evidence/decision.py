@@ -1,12 +1,16 @@
 """How a criterion is decided and how a verdict follows: all of it, and nowhere else.
 
 **A criterion** of a claim with m deciding criteria gets a two-sided t interval of the mean over seeds at level 1 - `LEVEL` / m
-(Bonferroni), so that all intervals of the claim hold together at 95%. It *holds* where the whole interval lies where the
+(Bonferroni), so that all intervals of the claim hold together at 95%. Where several rungs of size speak for one claim, its
+answer may take any of them: there each interval is made anew at 1 - `LEVEL` / (m k), k the number of those rungs. A criterion
+*holds* where the whole interval lies where the
 criterion wants it, *fails* where the whole interval lies where it does not, and is *open* otherwise: where the interval has
-the threshold in it, where there is one seed, where the number is undefined. So a criterion fails by evidence only, never by a
+the threshold in it, where there is one seed, where the number is undefined, in all runs or in one of them; but for the numbers
+that an estimator takes only of runs that have something to look at. So a criterion fails by evidence only, never by a
 lack of it. Seeds that all give the same number have no spread; then the sign test's 2 * 2^-n has to stay below `LEVEL` / m.
-What pools all seeds (the dip tests) holds by its p under the null, and fails by its p under what the claim says; what is
-arithmetic or a simulated power has no sampling error and is decided by its value.
+What pools all seeds (the dip tests) holds by its p under the null, and fails by its p under what the claim says, at one rung
+alone. What is arithmetic, a simulated power or the worst run's number has no sampling error and is decided by its value.
+Two pairs of runs, as planned at the report's scale, decide next to nothing by such intervals: there the smaller rungs do.
 
 **A verdict**, from the outcomes of one claim:
 
@@ -18,8 +22,7 @@ arithmetic or a simulated power has no sampling error and is decided by its valu
 6. Nothing fails, and something is open: *open*.
 7. All hold: *there*.
 
-Intervals are simultaneous within a claim and a scale, not over all claims: 5 in 100 claims may hold a criterion that is decided
-wrongly.
+Intervals are simultaneous within a claim, not over all claims: 5 in 100 claims may hold a criterion that is decided wrongly.
 """
 
 import math
@@ -77,8 +80,8 @@ def by_ends(low: float, high: float, side: Side, threshold: Threshold) -> Outcom
 
 
 def by_value(value: float, side: Side, threshold: Threshold) -> Outcome:
-    """The outcome of a number without sampling error; open where it is undefined, or on the threshold itself."""
-    if math.isnan(value) or (not isinstance(threshold, tuple) and value == threshold):
+    """The outcome of a number without sampling error; open where it is undefined, or on a threshold itself."""
+    if math.isnan(value) or value in (threshold if isinstance(threshold, tuple) else (threshold,)):
         return "open"
     return "holds" if on_the_side(value, side, threshold) else "fails"
 

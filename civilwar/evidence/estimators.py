@@ -22,19 +22,19 @@ class Estimator:
     """Of a run; of a (baseline, control) pair; of the sweep; of the configuration that its runs share; or of nothing."""
     unit: Literal["run", "pair", "sweep", "config", "arithmetic"] = "run"
     variant: str = BASELINE
+    may_lack: bool = False
+    """Whether a run that has nothing to look at is left out, as a premise of the claim sees to; else it leaves the criterion
+    open."""
 
 
 def measuring_share(run: Run) -> float:
     """C17: seconds in snapshots over seconds of training with them, from the manifest; NaN where it does not say.
 
-    What is measured at every step is computed inside the step and is not timed apart: this is the larger part, not all.
+    Experiments at the end are in neither. What is measured at every step is computed inside the step and is not timed apart.
     """
     timings = run.manifest.get("timings", {})
-    try:
-        training = timings["wall_seconds"] - timings.get("experiment_seconds", 0.0)
-        return float(timings["snapshot_seconds"]) / training if training > 0 else math.nan
-    except KeyError:
-        return math.nan
+    training = timings.get("wall_seconds", math.nan)
+    return float(timings.get("snapshot_seconds", math.nan)) / training if training else math.nan
 
 
 def recipe_parameters() -> float:
@@ -75,6 +75,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "spread_over_neighbours": Estimator(lambda run: of_norms.spread_over_dealt(run, strata.NEIGHBOURS)),
     "share_between_layers": Estimator(of_norms.share_between_layers),
     "same_loudest_head": Estimator(of_norms.same_loudest_head, unit="sweep"),
+    "order_of_drift": Estimator(of_norms.order_of_drift),
     "order_persistence_excess": Estimator(of_norms.order_persistence_excess),
     # C05 to C08
     "focus_early": Estimator(lambda run: of_attention.stratified(run, "early", "causal")),
@@ -93,7 +94,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "entropy_dip": Estimator(lambda sweep: of_attention.dip(sweep, "entropy_normalised"), unit="sweep"),
     "sinks_scale": Estimator(of_attention.millions_of_parameters, unit="config"),
     "heads_above_11": Estimator(of_attention.heads_above_11),
-    "entropy_above_11": Estimator(of_attention.entropy_above_11),
+    "entropy_above_11": Estimator(of_attention.entropy_above_11, may_lack=True),
     "entropy_of_loudest": Estimator(lambda run: of_attention.entropy_of_extreme(run, quietest=False)),
     "gatherers_scale": Estimator(of_attention.millions_of_parameters, unit="config"),
     "norm_of_broadest": Estimator(lambda run: of_attention.of_broadest(run, "norm")),
@@ -115,6 +116,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "kept_over_random": Estimator(directions_over_random),
     "kept_by_gains": Estimator(lambda run: of_dimensions.kept(run, "gains")),
     # C12 to C18
+    "golden_gain_over_scatter": Estimator(of_gains.golden_gain_over_scatter),
     "golden_gain": Estimator(of_gains.golden_gain),
     "gains_over_random": Estimator(gains_over_random),
     "fast_half_trend": Estimator(lambda run: of_gains.trend(run, fast_half=True)),
@@ -125,13 +127,14 @@ ESTIMATORS: dict[str, Estimator] = {
     "settle_step": Estimator(of_gains.settle_step),
     "settle_before_walk": Estimator(of_gains.settle_before_walk),
     "n_static_sinks": Estimator(roles.n_static_sinks),
-    "golden_energy_sinks_less_others": Estimator(roles.golden_energy_sinks_less_others),
-    "golden_energy_of_sinks": Estimator(roles.golden_energy_of_sinks),
+    "golden_energy_sinks_less_others": Estimator(roles.golden_energy_sinks_less_others, may_lack=True),
+    "golden_energy_of_sinks": Estimator(roles.golden_energy_of_sinks, may_lack=True),
     "golden_energy_of_broad": Estimator(roles.golden_energy_of_broad),
     "golden_energy_broad_less_sharp": Estimator(roles.golden_energy_broad_less_sharp),
     "golden_energy_of_broad_in_strata": Estimator(of_gains.golden_energy_of_broad_in_strata),
     "n_retrievers": Estimator(roles.n_retrievers),
-    "contrast_of_retrievers": Estimator(roles.contrast_of_retrievers),
+    "contrast_of_retrievers": Estimator(roles.contrast_of_retrievers, may_lack=True),
+    "contrast_over_others": Estimator(roles.contrast_over_others, may_lack=True),
     "contrast_of_all": Estimator(roles.contrast_of_all),
     "recipe_parameters": Estimator(recipe_parameters, unit="arithmetic"),
     "recipe_tokens": Estimator(recipe_tokens, unit="arithmetic"),

@@ -20,6 +20,8 @@ MINORITY, SEPARATION = 0.25, 5.0
 SIMULATED = 400
 #: Fewer KV heads than this have no dip to speak of.
 LEAST_HEADS = 8
+#: Heads that are more alike than this are simulated as if they were this much: at 1 a layer's heads would not differ at all.
+MOST_ALIKE = 0.999
 
 # ---------------------------------------------------------------- C05
 
@@ -39,29 +41,17 @@ def partial_focus(run: Run, x: str, given: tuple[str, ...] = ()) -> float:
 # ---------------------------------------------------------------- C06
 
 
-def layer_centred(sweep: Sweep, column: str) -> pd.DataFrame:
-    """C06's sample: seed, layer, kv_head, value; each KV head's final ``norm`` or entropy less its layer's mean over seeds.
-
-    Not less the mean of its own seed's layer: that alone would smear two populations of four heads into one.
-    """
-    parts = [at_end(focus.group_points(run), run).assign(seed=run.config.seed) for run in sweep.baseline]
-    if not parts:
-        return pd.DataFrame(columns=["seed", "layer", "kv_head", "value"])
-    points = pd.concat(parts, ignore_index=True)
-    value = points[column] - points.groupby("layer")[column].transform("mean")
-    return points[["seed", "layer", "kv_head"]].assign(value=value)
-
-
 def minority_power(sweep: Sweep, column: str) -> Pooled:
     """C06: share of simulated sweeps with two populations that the dip test finds at 0.025.
 
     Sweeps of this one's size, in which a quarter of the heads lie 5 standard deviations away, and heads of one layer and run
     are as alike as they are measured to be (`civilwar.analysis.power`).
     """
-    sample = layer_centred(sweep, column)
+    sample = power.sample(sweep.baseline, column)
     if len(sample) < LEAST_HEADS:
         return Pooled(math.nan, math.nan, math.nan, len(sample))
-    found = power.power(shape_of(sample), MINORITY, SEPARATION, power.intraclass(sample), draws=SIMULATED)
+    alike = min(power.intraclass(sample), MOST_ALIKE)
+    found = power.power(power.shape_of(sample), MINORITY, SEPARATION, alike, draws=SIMULATED)
     return Pooled(found, math.nan, math.nan, len(sample))
 
 
@@ -71,25 +61,20 @@ def least_power(sweep: Sweep) -> Pooled:
 
 
 def dip(sweep: Sweep, column: str) -> Pooled:
-    """C06: Hartigan's dip of `layer_centred`, with its p against one mode, and against the two populations of the power."""
-    sample = layer_centred(sweep, column)
+    """C06: Hartigan's dip of `civilwar.analysis.power.sample`, with its p against one mode, and against two populations."""
+    sample = power.sample(sweep.baseline, column)
     values = sample["value"].to_numpy(dtype=float)
     alike = power.intraclass(sample) if len(values) else math.nan
     if len(values) < LEAST_HEADS or math.isnan(alike):
         return Pooled(math.nan, math.nan, math.nan, len(values))
     observed, p = diptest.diptest(values)
-    random, alike = generator(36), min(max(alike, 0.0), 1.0)
+    random, shape, alike = generator(36), power.shape_of(sample), min(max(alike, 0.0), MOST_ALIKE)
     simulated = [
-        diptest.dipstat(power.populations(random, shape_of(sample), MINORITY, SEPARATION, alike))
+        diptest.dipstat(power.in_own_scale(power.populations(random, shape, MINORITY, SEPARATION, alike), shape))
         for _ in range(SIMULATED)
     ]
     as_low = (1 + sum(other <= observed for other in simulated)) / (1 + SIMULATED)
     return Pooled(float(observed), float(p), as_low, len(values))
-
-
-def shape_of(sample: pd.DataFrame) -> tuple[int, int, int]:
-    """Seeds, layers and KV heads of a `layer_centred` sample."""
-    return sample["seed"].nunique(), sample["layer"].nunique(), sample["kv_head"].nunique()
 
 
 # ---------------------------------------------------------------- C07 and C08

@@ -4,10 +4,25 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from civilwar.analysis import gain, roles, strata
 from civilwar.analysis.statistics import spearman
 from civilwar.runs.reader import Run
+
+#: Mean of normal numbers above `gain.GOLDEN_DEVIATIONS`, in standard deviations: phi(d) / (1 - Phi(d)), 1.94.
+BEYOND = float(stats.norm.pdf(gain.GOLDEN_DEVIATIONS) / stats.norm.sf(gain.GOLDEN_DEVIATIONS))
+
+
+def golden_gain_over_scatter(run: Run) -> float:
+    """C12: mean final gain of a layer's golden dimensions over what selecting them gives where gains scatter normally.
+
+    That is m + 1.94 s, m and s the mean and standard deviation of the layer's gains. Mean over layers that have any golden one.
+    """
+    final = gain.final_gain(run)
+    by_layer = final.groupby("layer")["gain"]
+    golden = final[final["golden"]].groupby("layer")["gain"].mean()
+    return float((golden / (by_layer.mean() + BEYOND * by_layer.std())).mean())
 
 
 def golden_gain(run: Run) -> float:

@@ -218,6 +218,12 @@ def order_persistence_excess(run: Run) -> float:
     return float((table["tau"] - table["null_mean"]).mean()) if len(table) else math.nan
 
 
+def order_of_drift(run: Run) -> float:
+    """C04: the same agreement that drift gives, mean over layers and checkpoints; near 1 there is no room above it."""
+    table = order_persistence(run)
+    return float(table["null_mean"].mean()) if len(table) else math.nan
+
+
 def order_by_step(orders: pd.DataFrame) -> pd.DataFrame:
     """Mean of `order_persistence` over layers, and over runs where there are several, indexed by step."""
     return orders.groupby("step")[["tau", "null_mean", "null_low", "null_high"]].mean()

@@ -1,21 +1,26 @@
 """Preregistration that a machine checks: one hash over what decides, and a list of the hashes that were ever in force.
 
-The hash covers, and nothing else does: which criteria each claim has, with role, side, threshold and estimator; the code of
-every estimator, of the decision, and of each function and constant of `FOLLOWED` that they use, followed from name to name; and
-the plan. Comments, docstrings, layout and the words of a rule are left out: they may be mended at any time.
+The hash covers, and nothing else does:
 
-A run's manifest records the hash that was in force when its training began. A run with any other hash than the one in force now
-is exploratory. Whoever changes what is hashed runs ``python -m civilwar.evidence.registration register --note "why"``, which
-adds a row to the table of amendments: what changed, when, and which fresh runs had begun by then.
+- which deciding criteria each claim has, with role, side and threshold, and how each is decided;
+- the code of their estimators, of the decision, and of every function and constant that they use, followed from name to name
+  (`civilwar.evidence.following`), down to the metrics of snapshots and to which runs may speak;
+- the plan, with what decides of each configuration, and the names of the kinds of head.
+
+Comments, docstrings, layout, what an error says, criteria that are only shown, and the words of a rule are left out: they may
+be mended at any time.
+
+A run's manifest records the hash that was in force when its training began; none where what was in force was not registered. A
+run with any other hash than the one in force now is exploratory, and so is one that began before that hash was registered.
+Whoever changes what is hashed runs ``python -m civilwar.evidence.registration register --note "why"``, which adds a row to the
+table of amendments: what changed, when, and which fresh runs had begun by then.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -23,148 +28,69 @@ from typing import Any
 
 from civilwar import paths
 from civilwar.errors import RunError
+from civilwar.evidence.following import Place, reached
+from civilwar.evidence.rule import DECIDING
 from civilwar.evidence.rules import RULES
 from civilwar.files import read_json, write_json
+from civilwar.names.kinds import KINDS
 from civilwar.recipe import plan
 from civilwar.runs.manifest import MANIFEST, read_manifest
 
 #: The list of registrations, oldest first.
 FILE = Path(__file__).with_name("registered.json")
-PACKAGE = Path(__file__).parents[1]
-#: Modules whose definitions are followed: these packages and files.
-FOLLOWED = ("civilwar.analysis", "civilwar.evidence", "civilwar.recipe.rope")
-#: Not followed: rules and plan are hashed as data, and this file decides nothing.
-DATA = ("civilwar.evidence.rules", "civilwar.evidence.registration")
-#: Not followed either: of these the fields that decide are hashed as data, and the others are words.
-WORDS = tuple(("civilwar.evidence.rule", name) for name in ("Criterion", "Pick", "Rule"))
-#: Where following begins.
-ROOTS = (
-    ("civilwar.evidence.estimators", "ESTIMATORS"),
+#: What decides, whatever the claims are.
+DECISION = (
     ("civilwar.evidence.decision", "verdict_of"),
     ("civilwar.evidence.claims", "decide"),
     ("civilwar.evidence.rungs", "open_evidence"),
 )
-
-Place = tuple[str, str]
-"""(module, name of a definition at its top level)."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One module: its definitions by name, and what its imports call."""
-
-    definitions: Mapping[str, ast.stmt]
-    names: Mapping[str, Place]
-    """Imported name -> where it is defined."""
-    modules: Mapping[str, str]
-    """Imported name -> the module that it is."""
-
-
-# ---------------------------------------------------------------- following names
-
-
-def file_of(module: str) -> Path:
-    """Where the source of a module of this package stands. Nothing is imported to find it."""
-    return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-
-
-def read_source(module: str) -> str:
-    """The source of a module of this package."""
-    return file_of(module).read_text(encoding="utf-8")
-
-
-def parse(source: str) -> Source:
-    """Top-level definitions and imports of a module."""
-    definitions: dict[str, ast.stmt] = {}
-    names: dict[str, Place] = {}
-    modules: dict[str, str] = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                local, whole = alias.asname or alias.name, f"{node.module}.{alias.name}"
-                if followed(whole) and file_of(whole).is_file():
-                    modules[local] = whole
-                elif followed(node.module):
-                    names[local] = (node.module, alias.name)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            definitions[node.name] = node
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-            definitions |= dict.fromkeys(found, node)
-    return Source(definitions, names, modules)
-
-
-def followed(module: str) -> bool:
-    """Whether definitions of a module are hashed where something registered uses them."""
-    if module.startswith(DATA):
-        return False
-    return any(module == name or module.startswith(f"{name}.") for name in FOLLOWED)
-
-
-def reached(roots: Iterable[Place], read: Any = read_source) -> dict[Place, str]:
-    """Every definition that the roots use, with its code as one normal form: no comment, no docstring, one layout."""
-    sources: dict[str, Source] = {}
-    found: dict[Place, str] = {}
-    waiting = list(roots)
-    while waiting:
-        place = waiting.pop()
-        module, name = place
-        if place in found or place in WORDS or not followed(module):
-            continue
-        source = sources.get(module) or sources.setdefault(module, parse(read(module)))
-        if name in source.names:
-            waiting.append(source.names[name])
-        if name not in source.definitions:
-            continue
-        node = source.definitions[name]
-        found[place] = ast.unparse(without_docstrings(node))
-        waiting += _used(node, module, source)
-    return found
-
-
-def _used(node: ast.AST, module: str, source: Source) -> list[Place]:
-    places = []
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            if inner.id in source.definitions:
-                places.append((module, inner.id))
-            elif inner.id in source.names:
-                places.append(source.names[inner.id])
-        elif isinstance(inner, ast.Attribute):
-            owner = inner.value.id if isinstance(inner.value, ast.Name) else ""
-            if owner in source.modules:
-                places.append((source.modules[owner], inner.attr))
-    return places
-
-
-def without_docstrings(node: ast.stmt) -> ast.stmt:
-    """A copy without the strings that only document: those that stand as statements of their own."""
-
-    class Strip(ast.NodeTransformer):
-        def visit_Expr(self, expression: ast.Expr) -> ast.AST | None:
-            documents = isinstance(expression.value, ast.Constant) and isinstance(expression.value.value, str)
-            return None if documents else expression
-
-    copy: ast.stmt = Strip().visit(ast.parse(ast.unparse(node)).body[0])
-    for inner in ast.walk(copy):
-        if isinstance(inner, ast.FunctionDef | ast.ClassDef) and not inner.body:
-            inner.body = [ast.Pass()]
-    return copy
+#: What the deciding criteria were measured with, by its name in `civilwar.measure.metrics`.
+MEASURED = (
+    "vector_norm",
+    "energy",
+    "covariance_spectrum",
+    "attention_logits",
+    "causal_attention",
+    "attention_at",
+    "sink_alpha",
+    "OF_ATTENTION[entropy_normalised]",
+    "OF_ATTENTION[top_logit_spread]",
+    "OF_ATTENTION[separator_mass]",
+    "OF_ATTENTION[previous_token_score]",
+    "OF_ATTENTION[nearby_mass]",
+    "OF_REPEATED[induction_score]",
+    "OF_REPEATED[duplicate_token_score]",
+    "OF_KEYS[coordinate_participation_ratio]",
+    "OF_KEYS[participation_ratio]",
+    "OF_KEYS[effective_rank]",
+)
 
 
 # ---------------------------------------------------------------- the hash
+
+
+def roots() -> tuple[Place, ...]:
+    """Where following begins: the decision, the estimators of the criteria that decide, and what they were measured with."""
+    deciding = [c.name for rule in RULES for c in rule.criteria if c.role in (*DECIDING, "construction")]
+    return (
+        *DECISION,
+        *(("civilwar.evidence.estimators", f"ESTIMATORS[{name}]") for name in deciding),
+        *(("civilwar.measure.metrics", name) for name in MEASURED),
+    )
 
 
 @cache
 def parts() -> dict[str, str]:
     """Everything that is registered, by what it is, each as 12 hexadecimal digits of its SHA-256."""
     rules = {
-        f"rule {rule.id}": [[c.name, c.role, c.side, c.threshold] for c in rule.criteria if c.role != "context"]
+        f"rule {rule.id}": [
+            [c.name, c.role, c.side, c.threshold, c.worst] for c in rule.criteria if c.role != "context"
+        ]
         for rule in RULES
     }
-    code = {f"{module.removeprefix('civilwar.')}.{name}": text for (module, name), text in reached(ROOTS).items()}
-    everything: dict[str, Any] = {**rules, **{f"plan {k}": v for k, v in plan.described().items()}, **code}
+    code = {f"{module.removeprefix('civilwar.')}.{name}": text for (module, name), text in reached(roots()).items()}
+    planned = {f"plan {name}": described for name, described in plan.described().items()}
+    everything: dict[str, Any] = {**rules, **planned, **code, "kinds of head": list(KINDS)}
     return {name: _digest(value)[:12] for name, value in sorted(everything.items())}
 
 
@@ -189,6 +115,25 @@ def is_registered() -> bool:
     return bool(done) and done[-1]["hash"] == current()
 
 
+def in_force() -> dict[str, Any] | None:
+    """The registration of what is in force now; None where that is not what was registered last."""
+    return registrations()[-1] if is_registered() else None
+
+
+def in_force_hash() -> str | None:
+    """The hash that a run records which begins now: None where what is in force is not registered."""
+    now = in_force()
+    return None if now is None else str(now["hash"])
+
+
+def began_under(manifest: Mapping[str, Any], registration: Mapping[str, Any] | None) -> bool:
+    """Whether a run's training began under a registration and after it, by what its manifest says."""
+    if registration is None or manifest.get("rules") != registration["hash"]:
+        return False
+    first = next(iter(manifest.get("sittings", [])), {}).get("started")
+    return first is not None and datetime.fromisoformat(first) >= datetime.fromisoformat(registration["date"])
+
+
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Names of the parts that are in one only, or differ."""
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
@@ -210,7 +155,7 @@ def register(note: str) -> dict[str, Any]:
         return done[-1]
     row = {
         "hash": current(),
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "note": note,
         "fresh_runs": fresh_runs(),
         "changed": changed(done[-1]["parts"], now) if done else [],

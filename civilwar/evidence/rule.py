@@ -20,7 +20,7 @@ Side = Literal["above", "below", "within"]
 
 #: Roles whose criteria decide.
 DECIDING: tuple[Role, ...] = ("thing", "reading", "premise")
-#: Chance, at most, that any criterion of one claim at one scale is decided wrongly, either way.
+#: Chance, at most, that any criterion of one claim is decided wrongly, either way: at one scale, and in the claim's answer.
 LEVEL = 0.05
 
 
@@ -40,6 +40,10 @@ class Criterion:
     reason: str
     """Why this threshold."""
     role: Role = "thing"
+    worst: bool = False
+    """Whether every run has to obey, so that the worst one decides by its value; so it is of every ``construction``."""
+    failed: str = ""
+    """Of a ``reading`` what its failure says, in a sentence that claims no more than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +70,8 @@ class Rule:
     """What the same number would be without the thing claimed."""
     criteria: tuple[Criterion, ...]
     answers: Mapping[str, str]
-    """The answer in one sentence, by verdict. It says no more than the verdict does; `civilwar.evidence.answers` adds which
-    criteria fail and which are open."""
+    """The answer in one sentence, by verdict. It says no more than the verdict does: of *there, for another reason* only that
+    the core holds. `civilwar.evidence.answers` adds what the failed readings say, and which criteria fail or are open."""
     figure: tuple[str, str]
     """Notebook and name of the figure that shows it. The notebook's page lists the claim's criteria beside the sweep's."""
     head: Pick | None = None

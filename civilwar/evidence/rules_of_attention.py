@@ -20,31 +20,34 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="focus_early",
-                label="the same correlation at a quarter of the run",
-                says="the same at a quarter of the run",
+                label="correlation of key norm and entropy at a quarter of the run",
+                says="Spearman correlation of key norm and causal normalised entropy over query heads, ranked within layers "
+                "and pooled, at a quarter of the run",
                 side="below",
                 threshold=-0.3,
-                reason="the same",
+                reason="a medium correlation, as at the end",
             ),
             Criterion(
                 name="focus_given_query_norm",
-                label="the same correlation at the end, given query norm",
+                label="correlation of key norm and entropy at the end, given query norm",
                 says="partial rank correlation of key norm and entropy within layers at the end, given the query head's own "
                 "mean query norm",
                 side="below",
                 threshold=-0.3,
                 reason="what keys add to queries would be a medium correlation as well",
                 role="reading",
+                failed="Given the length of its queries, the length of a head's keys adds less than a medium correlation.",
             ),
             Criterion(
                 name="focus_late_without_norm",
-                label="what the correlation loses when all keys are made equally long",
+                label="what the correlation of key norm and entropy loses when all keys are made equally long",
                 says="the correlation at the end, with entropy computed from keys all rescaled to the layer's mean norm, less "
                 "the one with the real keys",
                 side="above",
                 threshold=0.15,
                 reason="half of a medium correlation would hang on the keys' length",
                 role="reading",
+                failed="With all keys equally long, most of that relation stays.",
             ),
             Criterion(
                 name="focus_of_query_norm",
@@ -66,7 +69,7 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="focus_shatters",
-                label="correlation at the end less that at a quarter",
+                label="correlation of key norm and entropy at the end less that at a quarter",
                 says="correlation at the end less that at a quarter of the run",
                 side="above",
                 threshold=0.2,
@@ -75,9 +78,8 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
             ),
         ),
         answers={
-            "there": "Within a layer, heads with longer keys attend more sharply, and the length of the keys is why.",
-            "there, for another reason": "Within a layer, heads with longer keys attend more sharply, but the length of the "
-            "keys is not why.",
+            "there": "Within a layer, heads with longer keys attend more sharply, and much of it hangs on that length.",
+            "there, for another reason": "Within a layer, heads with longer keys attend more sharply.",
             "not there": "Within a layer, heads with longer keys do not attend clearly more sharply.",
         },
         figure=("02_focus_law", "correlation"),
@@ -87,14 +89,14 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
         id="C06",
         statement="Late in training there are two populations of heads.",
         reported="One scatter plot.",
-        null="one population; each layer centred at its mean over seeds, since pooled layers fake modes",
+        null="one population; each layer in its own scale, since pooled layers fake modes and hide them",
         criteria=(
             Criterion(
                 name="norm_dip",
                 label="dip of the norms",
-                says="Hartigan's dip of key norms at the end, less their layer's mean over seeds, "
-                "KV heads of all seeds; holds by its p against one mode, fails by its p in simulated sweeps in which a quarter "
-                "of the heads lie five deviations away; per sweep",
+                says="Hartigan's dip of key norms at the end, less their layer's mean over seeds, over its standard deviation "
+                "within layers of one run, KV heads of all seeds; holds by its p against one mode, fails by its p in simulated "
+                "sweeps in which a quarter of the heads lie five deviations away; per sweep",
                 side="above",
                 threshold=0.0,
                 reason="p of the dip test against one mode",
@@ -102,7 +104,8 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
             Criterion(
                 name="entropy_dip",
                 label="dip of the entropies",
-                says="the same of causal entropy, averaged over each KV head's query heads; per sweep",
+                says="Hartigan's dip, in the same way, of causal normalised entropy at the end, averaged over each KV head's "
+                "query heads; per sweep",
                 side="above",
                 threshold=0.0,
                 reason="p of the dip test against one mode",
@@ -122,7 +125,7 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
         ),
         answers={
             "there": "Key norms and entropies both have a second mode.",
-            "not there": "Key norms have one mode, and a second population would have shown.",
+            "not there": "Key norms have one mode, and a second population of a quarter of the heads would have shown.",
         },
         figure=("08_verdicts", "one_or_two"),
         head=Pick(by="loudest", says="the loudest head of all, among all heads", metric="entropy_normalised"),
@@ -145,16 +148,17 @@ RULES_OF_ATTENTION: tuple[Rule, ...] = (
             Criterion(
                 name="heads_above_11",
                 label="query heads with key norm above the report's mark",
-                says="query heads with key norm above 11 at the end, number per run",
+                says="query heads with key norm above 11 at the end, number in the run that has fewest",
                 side="above",
                 threshold=0.5,
-                reason="without such a head in most runs there is nothing to look at",
+                reason="without such a head in every run there is nothing to look at; a count has no interval to speak of",
                 role="premise",
+                worst=True,
             ),
             Criterion(
                 name="entropy_above_11",
-                label="entropy of those heads",
-                says="causal normalised entropy of those query heads at the end, mean over them",
+                label="entropy of query heads with key norm above the report's mark",
+                says="causal normalised entropy of query heads with key norm above 11 at the end, mean over them",
                 side="below",
                 threshold=0.1,
                 reason="near zero: a tenth of the largest possible",

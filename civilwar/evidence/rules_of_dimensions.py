@@ -19,12 +19,14 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="start_distance_from_random",
-                label="its distance from that of random directions",
-                says="distance, either way, of that ratio from that of isotropic directions, which use every dimension alike",
+                label="distance of the coordinate participation ratio from that of random directions",
+                says="distance, either way, of the coordinate participation ratio at step 0 from that of isotropic directions, "
+                "which use every dimension alike",
                 side="above",
                 threshold=1.0,
                 reason="a number that random directions give as well counts nothing; the report's 24 lies 1.3 from theirs",
                 role="reading",
+                failed="Random directions, which use every dimension alike, give nearly the same number.",
             ),
             Criterion(
                 name="start_covariance_pr",
@@ -34,6 +36,7 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
                 threshold=(22, 26),
                 reason="a count of dimensions would be the same in every basis",
                 role="reading",
+                failed="In a measure that does not depend on the basis, the number is another.",
             ),
             Criterion(
                 name="start_coordinate_pr_excess",
@@ -47,7 +50,7 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
         ),
         answers={
             "there": "The report's number is there, random directions give another, and it is the same in every basis.",
-            "there, for another reason": "The report's number is there, but it does not count dimensions in use.",
+            "there, for another reason": "The report's number is there.",
             "not there": "The report's number is not there.",
         },
         figure=("03_effective_rank", "coordinate_ratio"),
@@ -65,14 +68,14 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
                 name="middle_coordinate_pr",
                 label="coordinate participation ratio of the middle layers at the end",
                 says="coordinate participation ratio of the two middle layers at the end",
-                side="below",
-                threshold=14.0,
-                reason="about 11: at most 3 more",
+                side="within",
+                threshold=(8.0, 14.0),
+                reason="about 11: at most 3 more or fewer",
             ),
             Criterion(
                 name="middle_below_edges",
-                label="the same less that of the edge layers",
-                says="the same less that of the first and last layer",
+                label="coordinate participation ratio of the middle layers less that of the edge layers",
+                says="coordinate participation ratio of the two middle layers at the end less that of the first and last layer",
                 side="below",
                 threshold=-2.0,
                 reason="the report's middle layer ends at least 2.5 below the others",
@@ -85,15 +88,17 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
                 threshold=0.5,
                 reason="most of the fall would then be the keys' own; above, it is the gain's",
                 role="reading",
+                failed="Any keys under those layers' gains would show most of that fall.",
             ),
             Criterion(
                 name="middle_below_edges_covariance",
-                label="difference from the edge layers in a measure that does not depend on the basis",
-                says="the difference from the first and last layer, by the covariance participation ratio",
+                label="covariance participation ratio of the middle layers less that of the edge layers",
+                says="covariance participation ratio of the two middle layers at the end less that of the first and last layer",
                 side="below",
                 threshold=-2.0,
                 reason="a collapse would show in a measure that does not depend on the basis",
                 role="reading",
+                failed="In a measure that does not depend on the basis, middle layers do not lie that far below the edges.",
             ),
             Criterion(
                 name="evenness_over_alignment",
@@ -107,8 +112,9 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="evenness_over_neighbours",
-                label="the same among neighbouring frequencies",
-                says="the same where the gain changes places only among blocks of 8 neighbouring RoPE frequencies",
+                label="log of the evenness of energy over that under gains dealt anew among neighbouring frequencies",
+                says="the same log of evenness where the gain changes places only among blocks of 8 neighbouring RoPE "
+                "frequencies",
                 side="below",
                 threshold=-0.1,
                 reason="for comparison",
@@ -117,8 +123,8 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
         ),
         answers={
             "there": "Middle layers end near the report's number, below the edges, by measures with and without a basis.",
-            "there, for another reason": "Middle layers end near the report's number, but that is no collapse of their own.",
-            "not there": "Middle layers do not come down to the report's number.",
+            "there, for another reason": "Middle layers end near the report's number.",
+            "not there": "Middle layers do not end near the report's number.",
         },
         figure=("03_effective_rank", "rank_by_layer"),
         head=Pick(
@@ -143,8 +149,9 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="kept_over_random",
-                label="the same less what ten random directions keep",
-                says="the same less the share that 10 random directions keep",
+                label="share that ten principal directions keep less what ten random ones keep",
+                says="share of what keys are worth that 10 principal directions a head keep less the share that 10 random "
+                "directions keep",
                 side="above",
                 threshold=0.1,
                 reason="the directions matter",
@@ -152,17 +159,17 @@ RULES_OF_DIMENSIONS: tuple[Rule, ...] = (
             Criterion(
                 name="kept_by_gains",
                 label="share that the ten dimensions with the largest gains keep",
-                says="the share that the 10 dimensions with the largest gains keep",
+                says="share of what keys are worth that the 10 dimensions with the largest gains keep",
                 side="above",
                 threshold=0.95,
                 reason="the report counts dimensions that the gain makes loud",
                 role="reading",
+                failed="The dimensions that the gain makes loudest are not enough.",
             ),
         ),
         answers={
             "there": "So few dimensions are enough, those that the gain makes loud among them.",
-            "there, for another reason": "So few directions are enough, but they are not the dimensions that the gain makes "
-            "loud.",
+            "there, for another reason": "So few directions are enough.",
             "not there": "So few directions are not enough.",
         },
         figure=("07_capacity", "capacity"),

@@ -7,7 +7,8 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
         id="C12",
         statement="Golden dimensions: a few entries of the gain are amplified to carry the most important signals.",
         reported="A heat map of layer 11, gains 0.56 to 1.9; its dimensions 48 to 63 sink.",
-        null="as many random dimensions; and RoPE frequencies dealt to the pairs in a random order",
+        null="the largest of as many gains that scatter normally; as many random dimensions; and RoPE frequencies dealt to the "
+        "pairs in a random order",
         criteria=(
             Criterion(
                 name="golden_gain",
@@ -19,6 +20,17 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
                 reason="amplified: a tenth above where it started",
             ),
             Criterion(
+                name="golden_gain_over_scatter",
+                label="final gain of golden dimensions over that of the largest in an even scatter",
+                says="gain of golden dimensions at the end over what gains that scatter normally with the layer's mean and "
+                "standard deviation would have above the same mark, mean over layers",
+                side="above",
+                threshold=1.1,
+                reason="whoever picks the largest gains finds large ones: a tenth above what picking gives is a group",
+                role="reading",
+                failed="They are no group of their own, hardly above what the largest gains of an even scatter would be.",
+            ),
+            Criterion(
                 name="gains_over_random",
                 label="what the ten loudest dimensions carry above ten random ones",
                 says="share of what keys are worth that the 10 dimensions with the largest gains keep, less what 10 random "
@@ -27,16 +39,19 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
                 threshold=0.1,
                 reason="they carry more than others",
                 role="reading",
+                failed="The dimensions with the largest gains carry hardly more than random ones.",
             ),
             Criterion(
                 name="fast_half_trend",
                 label="correlation of gain and frequency rank among fast pairs",
                 says="rank correlation of a pair's final gain (root mean square of its two entries) and its RoPE frequency "
                 "rank within the fast half of the pairs, mean over layers",
-                side="above",
-                threshold=-0.3,
-                reason="below a medium correlation frequency does not choose what is amplified, only what is suppressed",
+                side="within",
+                threshold=(-0.3, 0.3),
+                reason="below a medium correlation, either way, frequency does not choose what is amplified, only what is "
+                "suppressed",
                 role="reading",
+                failed="Among the fast pairs, too, RoPE frequency goes with what is amplified.",
             ),
             Criterion(
                 name="slow_gain",
@@ -58,8 +73,9 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="frequency_trend_shuffled",
-                label="the same under shuffled frequencies",
-                says="the same under frequencies dealt to the pairs in a random order, mean over layers",
+                label="correlation of gain and frequency rank under shuffled frequencies",
+                says="rank correlation of a pair's final gain and its RoPE frequency rank under frequencies "
+                "dealt to the pairs in a random order, mean over layers",
                 side="below",
                 threshold=-0.3,
                 reason="for comparison: frequency, not place, decides what is suppressed",
@@ -77,9 +93,9 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
         ),
         answers={
-            "there": "Golden dimensions are amplified, carry more than others, and are not simply the fast ones.",
-            "there, for another reason": "Golden dimensions are amplified, but not to carry the most important signals.",
-            "not there": "No dimension ends clearly above where it started.",
+            "there": "Golden dimensions are amplified, carry more than others, and are not simply the fast or the slow ones.",
+            "there, for another reason": "Golden dimensions are amplified.",
+            "not there": "Golden dimensions do not end clearly above where they started.",
         },
         figure=("06_controls", "control_frequency"),
         head=Pick(by="steepest_gain", says="the layer whose gain falls most with wavelength", metric="norm_mean"),
@@ -101,15 +117,18 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="settle_before_walk",
-                label="the same over the step at which a random walk gets there",
-                says="the same over the step at which a random walk gets there, 0.95 squared of the run",
+                label="step from which the gain keeps its direction over that of a random walk",
+                says="step from which the gain stays within cosine 0.95 of its end over the step at which a random walk does, "
+                "0.95 squared of the run",
                 side="below",
                 threshold=0.9,
-                reason="a tenth earlier than a walk that decides nothing",
+                reason="for comparison: a walk that decides nothing settles long after the report's step, so that the first "
+                "criterion rules it out already",
+                role="context",
             ),
         ),
         answers={
-            "there": "The gain keeps its direction from before the report's step on, sooner than a random walk would.",
+            "there": "The gain keeps its direction from before the report's step on.",
             "not there": "The gain still turns at the report's step.",
         },
         figure=("04_gain", "settling"),
@@ -145,7 +164,8 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             Criterion(
                 name="golden_energy_of_sinks",
                 label="golden energy of the keys that static heads point at",
-                says="the same energy, without the difference, mean over such KV heads and tokens",
+                says="pre-gain energy on golden dimensions of the keys that static heads point at, mean over such KV heads and "
+                "tokens",
                 side="above",
                 threshold=1.25,
                 reason="a quarter more than their share",
@@ -175,27 +195,28 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="golden_energy_broad_less_sharp",
-                label="the same less that of sharp heads",
-                says="the same less that of the sharpest quarter",
+                label="golden energy of broad heads' keys less that of sharp heads' keys",
+                says="pre-gain energy on golden dimensions of the KV heads that the broadest quarter of a layer's query heads "
+                "read, less that of those that the sharpest quarter read, mean over layers",
                 side="below",
                 threshold=-0.1,
                 reason="less than sharp heads do",
             ),
             Criterion(
                 name="golden_energy_of_broad_in_strata",
-                label="the same over that of neighbouring frequencies",
+                label="golden energy of broad heads' keys over that of neighbouring frequencies",
                 says="pre-gain energy on golden dimensions of the same KV heads over that of all dimensions in the same "
                 "block of 8 neighbouring RoPE frequencies, mean over layers",
                 side="below",
                 threshold=0.8,
                 reason="a fifth less than frequency alone would give",
                 role="reading",
+                failed="Other dimensions of those frequencies have nearly as little.",
             ),
         ),
         answers={
             "there": "The keys that broad heads read have little energy on golden dimensions, less than sharp heads' keys.",
-            "there, for another reason": "The keys that broad heads read have little energy on golden dimensions, and so have "
-            "others of those frequencies.",
+            "there, for another reason": "The keys that broad heads read have little energy on golden dimensions.",
             "not there": "The keys that broad heads read do not leave golden dimensions out.",
         },
         figure=("05_taxonomy", "golden_energy"),
@@ -205,7 +226,7 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
         id="C16",
         statement="Retrievers have high magnitude only when the query matches.",
         reported="Never measured.",
-        null="the same heads before training",
+        null="all heads before training, and all other heads",
         criteria=(
             Criterion(
                 name="n_retrievers",
@@ -219,16 +240,26 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
             Criterion(
                 name="contrast_of_retrievers",
-                label="spread of their top logit over queries, over that before training",
-                says="spread over queries of the top logit of those heads, over that of all heads before training",
+                label="spread of retrieving heads' top logit over queries, over that before training",
+                says="spread over queries of the top logit of heads that retrieve, over that of all heads before training",
                 side="above",
                 threshold=2.0,
                 reason="who asks matters twice as much",
             ),
             Criterion(
+                name="contrast_over_others",
+                label="spread of their top logit over queries, over that of all other heads",
+                says="spread over queries of the top logit of heads that retrieve, over that of all other heads, at the end",
+                side="above",
+                threshold=1.25,
+                reason="a quarter more than heads that do not retrieve: else it is training, and no matter of retrieving",
+                role="reading",
+                failed="Heads that do not retrieve do so nearly as much.",
+            ),
+            Criterion(
                 name="contrast_of_all",
-                label="the same of all heads",
-                says="the same of all heads",
+                label="spread of the top logit over queries of all heads, over that before training",
+                says="spread over queries of the top logit of all heads at the end, over that before training",
                 side="above",
                 threshold=2.0,
                 reason="for comparison",
@@ -236,7 +267,8 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
         ),
         answers={
-            "there": "Heads that retrieve answer some queries far more strongly than others.",
+            "there": "Heads that retrieve answer some queries far more strongly than others, and more so than other heads do.",
+            "there, for another reason": "Heads that retrieve answer some queries far more strongly than others.",
             "not there": "Heads that retrieve answer all queries about alike.",
         },
         figure=("05_taxonomy", "retrieval"),
@@ -267,8 +299,8 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             Criterion(
                 name="measuring_share",
                 label="share of the training time that snapshots take",
-                says="seconds in snapshots over seconds of training, snapshots among them, experiments at the end left out, "
-                "from the run's manifest",
+                says="seconds in snapshots over seconds of training with them, from the run's manifest; what is measured "
+                "inside every step is not timed apart, and experiments at the end are in neither",
                 side="below",
                 threshold=0.25,
                 reason="in real time: training is at most a third slower",
@@ -285,7 +317,7 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
             ),
         ),
         answers={
-            "there": "The recipe has that size, its measurements keep up with it, and bfloat16 allows what the report shows.",
+            "there": "The recipe has that size, its snapshots keep up with it, and bfloat16 allows what the report shows.",
             "not there": "The recipe does not have that size.",
         },
         figure=("06_controls", "control_norms"),
@@ -297,12 +329,12 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
         null="two positive vectors are alike by construction; RoPE frequency is a common cause",
         criteria=(
             Criterion(
-                name="likeness_raw",
-                label="cosine of two layers' gains",
-                says="cosine between two layers' final gains, mean over pairs of layers",
+                name="likeness_centred",
+                label="correlation of two layers' gains",
+                says="correlation between two layers' final gains over dimensions, mean over pairs of layers",
                 side="above",
-                threshold=0.9,
-                reason="nearly one, though below the report's 0.99",
+                threshold=0.5,
+                reason="a large correlation by Cohen's convention; unlike the cosine it is 0 where nothing is shared",
             ),
             Criterion(
                 name="likeness_detrended",
@@ -313,30 +345,32 @@ RULES_OF_GAINS: tuple[Rule, ...] = (
                 threshold=0.3,
                 reason="a medium correlation: a shared choice; below, frequency explains the likeness",
                 role="reading",
+                failed="Without their trend with frequency, less than a medium correlation is left.",
             ),
             Criterion(
                 name="likeness_in_strata",
-                label="the same within neighbouring frequencies",
+                label="correlation of two layers' gains within neighbouring frequencies",
                 says="correlation between two layers' final gains, each less its mean over blocks of 8 neighbouring RoPE "
                 "frequencies, mean over pairs of layers",
                 side="above",
                 threshold=0.3,
-                reason="the same",
+                reason="a medium correlation, as without the trend",
                 role="reading",
+                failed="Among neighbouring frequencies, less than a medium correlation is left.",
             ),
             Criterion(
-                name="likeness_centred",
-                label="correlation of two layers' gains",
-                says="correlation between two layers' final gains, mean over pairs of layers",
+                name="likeness_raw",
+                label="cosine of two layers' gains",
+                says="cosine between two layers' final gains, mean over pairs of layers",
                 side="above",
-                threshold=0.5,
-                reason="for comparison",
+                threshold=0.9,
+                reason="for comparison: nearly one for any gains that stay near 1",
                 role="context",
             ),
         ),
         answers={
             "there": "The layers' gains are alike, beyond what frequency gives them in common.",
-            "there, for another reason": "The layers' gains are alike, but for what frequency gives them in common.",
+            "there, for another reason": "The layers' gains are alike.",
             "not there": "The layers' gains are not alike.",
         },
         figure=("04_gain", "likeness"),

@@ -1,9 +1,10 @@
 """Which runs may speak: at each rung of size the fresh ones that began under the rules in force, else the exploratory ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from civilwar.evidence.registration import current, is_registered
+from civilwar.evidence.registration import began_under, in_force
 from civilwar.recipe import plan
 from civilwar.recipe.config import DEFAULT_CORPUS
 from civilwar.runs.collection import Sweep, open_exploratory, open_fresh
@@ -16,7 +17,7 @@ class Rung:
 
     preset: str
     fresh: Sweep
-    """Planned runs that began under the rules in force."""
+    """Planned runs that began under the rules in force, after these were registered."""
     exploratory: Sweep
     """Runs of seeds that were seen before the rules were written, and runs that began under other rules."""
 
@@ -42,8 +43,8 @@ Evidence = tuple[Rung, ...]
 def open_evidence(preset: str = "laptop", corpus: str = DEFAULT_CORPUS) -> Evidence:
     """Every rung's runs on that text, this machine's or recorded; of a preset that is no rung, its own. Never trains."""
     presets = plan.RUNGS if preset in plan.RUNGS else (preset,)
-    in_force = current() if is_registered() else None
-    return tuple(_divided(one, open_fresh(one, corpus), open_exploratory(one, corpus), in_force) for one in presets)
+    now = in_force()
+    return tuple(_divided(one, open_fresh(one, corpus), open_exploratory(one, corpus), now) for one in presets)
 
 
 def of_sweep(sweep: Sweep) -> Evidence:
@@ -53,14 +54,13 @@ def of_sweep(sweep: Sweep) -> Evidence:
     return (Rung(sweep.config.preset, fresh, exploratory),)
 
 
-def _divided(preset: str, fresh: Sweep, exploratory: Sweep, in_force: str | None) -> Rung:
-    """A rung whose fresh runs all began under the rules in force; the others count as exploratory."""
+def _divided(preset: str, fresh: Sweep, exploratory: Sweep, registration: Mapping[str, Any] | None) -> Rung:
+    """A rung whose fresh runs all began under the rules in force, after these were registered; others are exploratory."""
     counted: dict[str, dict[int, Run]] = {}
     other = {variant: dict(by_seed) for variant, by_seed in exploratory.runs.items()}
     for variant, by_seed in fresh.runs.items():
         for seed, run in by_seed.items():
-            under = in_force is not None and run.manifest.get("rules") == in_force
-            (counted if under else other).setdefault(variant, {})[seed] = run
+            (counted if began_under(run.manifest, registration) else other).setdefault(variant, {})[seed] = run
     missing = tuple(
         run.default_name
         for run in plan.sweep(preset, fresh.config.corpus)

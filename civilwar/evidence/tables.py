@@ -23,7 +23,7 @@ def value_of(verdicts: Iterable[Verdict], criterion: str) -> float:
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
     """What prose quotes from the ledger: counts of verdicts, each claim's verdict, and every criterion's estimate.
 
-    ``rungs_part``: claims whose verdicts differ between scales; ``verdicts_standing``: which runs speak.
+    ``rungs_part``: claims of which a criterion holds at one scale and fails at another; ``verdicts_standing``: who speaks.
     """
     counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING.label)}
     numbers: dict[str, float | str] = {

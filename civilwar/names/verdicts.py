@@ -30,12 +30,12 @@ _RECORDS = (
     VerdictName(
         label="there, for another reason",
         color="#c96a04",
-        says="What the claim speaks of is there, and the report's reason for it does not stand.",
+        says="What the claim speaks of is there, and a reason that the report gives for it does not stand.",
     ),
     VerdictName(
         label="in part",
         color="#7a8f1e",
-        says="The core of the claim is there, and a detail of it is not.",
+        says="The core of the claim is there, and a detail of it is not; its reason may be open.",
     ),
     VerdictName(
         label="not there",

@@ -45,10 +45,10 @@ def persistence(by_step: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def one_or_two(values: pd.Series, simulated: np.ndarray, ax: Axes, unit: str) -> Axes:
-    """Layer-centred values of all heads, beside what two populations of the same spread look like."""
+    """Values of all heads in their layers' own scales, beside what two populations of the same spread look like."""
     spread = float(values.std())
     bins = np.linspace(-3.2 * spread, 3.2 * spread, 37).tolist()
     ax.hist(simulated, bins=bins, density=True, color=style.NULL, alpha=0.35, label="two populations, simulated")
     ax.hist(values, bins=bins, density=True, histtype="step", color=style.CAUSAL, linewidth=1.6, label="heads")
-    ax.set(xlabel=f"{unit}, less the layer's mean", ylabel="density", yticks=[])
+    ax.set(xlabel=f"{unit} less the layer's mean,\nin deviations within a layer and run", ylabel="density", yticks=[])
     return ax

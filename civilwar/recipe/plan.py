@@ -112,6 +112,17 @@ _REGISTERED = {
         "matrix_adamw_lr",
         "precision",
     ),
+    "probe": (
+        "n_texts",
+        "n_repeated",
+        "short_tokens",
+        "report_tokens",
+        "sink_horizons",
+        "sink_positions",
+        "experiment_texts",
+        "capacity_ranks",
+        "random_draws",
+    ),
 }
 
 
@@ -128,4 +139,7 @@ def described() -> dict[str, list[object]]:
 
 
 def _fields(config: RunConfig) -> list[object]:
-    return [getattr(getattr(config, part), name) for part, names in _REGISTERED.items() for name in names]
+    """What a configuration says, and what follows from it: when it is measured, and the numbers that criteria take from it."""
+    said = [getattr(getattr(config, part), name) for part, names in _REGISTERED.items() for name in names]
+    follows = [config.moments(), config.snapshot_steps(), config.sink_horizon, config.passes]
+    return [*said, *follows, config.model.n_parameters, config.n_tokens]

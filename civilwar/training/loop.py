@@ -367,8 +367,8 @@ class Session:
             sittings=sittings,
             # of the first that is known, for readers who want one
             **{name: next((known[name] for known in sittings if name in known), None) for name in PROVENANCE},
-            # a run is judged by the rules under which it began, whatever they are when it goes on
-            rules=Run(self.writer.path).manifest.get("rules") if first else registration.current(),
+            # a run is judged by the rules under which it began, whatever they are when it goes on; by none where unregistered
+            rules=Run(self.writer.path).manifest.get("rules") if first else registration.in_force_hash(),
             corpus=self.corpus.facts(),
             dtype_policy={
                 "parameters": str(next(self.model.parameters()).dtype).removeprefix("torch."),

@@ -13,7 +13,10 @@ from civilwar.analysis.statistics import generator
 SHAPE = (8, 6, 4)
 
 
-def test_power_is_that_of_the_review() -> None:
+def test_power_is_that_of_the_review(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the review centred each layer and left its scale as it was; in its own scale a little more is seen
+    assert power.power(SHAPE, membership="one a layer") == pytest.approx(0.57, abs=0.08)
+    monkeypatch.setattr(power, "in_own_scale", lambda values, shape: values)
     assert power.power(SHAPE) > 0.95
     assert power.power(SHAPE, membership="one a layer") == pytest.approx(0.48, abs=0.08)
     assert power.power(SHAPE, membership="one a layer", icc=0.36) == pytest.approx(0.03, abs=0.03)
@@ -24,6 +27,18 @@ def test_power_is_that_of_the_review() -> None:
 def test_one_population_is_no_two() -> None:
     for icc in (0.0, 0.4):
         assert power.power(SHAPE, separation=0, icc=icc) <= 0.025
+
+
+def test_layers_of_any_place_and_spread_come_to_one_scale() -> None:
+    x = generator(3).normal(size=SHAPE)
+    moved = 5 * np.arange(6)[None, :, None] + np.geomspace(0.01, 100, 6)[None, :, None] * x
+    np.testing.assert_allclose(power.in_own_scale(moved.ravel(), SHAPE), power.in_own_scale(x.ravel(), SHAPE))
+    within = power.in_own_scale(x.ravel(), SHAPE).reshape(SHAPE).var(2, ddof=1).mean(0)
+    np.testing.assert_allclose(within, 1)
+    moved[:, 2] = 7.0
+    assert np.isnan(power.in_own_scale(moved.ravel(), SHAPE).reshape(SHAPE)).all((0, 2)).tolist() == [
+        i == 2 for i in range(6)
+    ]
 
 
 def test_what_is_undefined_has_no_power() -> None:

@@ -143,6 +143,9 @@ def test_contrast_is_the_spread_over_what_untrained_heads_have(tmp_path: Path) -
     run = kinds_run(tmp_path / "run", tables={"probe_query_heads": table})
     assert roles.contrast_of_retrievers(run) == pytest.approx(2 * np.mean([INDUCTION[1], RETRIEVER[1]]) / 0.5)
     assert roles.contrast_of_all(run) == pytest.approx(2 * 3.5 / 0.5)
+    n_heads = 8 * run.config.model.n_layers
+    others = (n_heads * 3.5 - INDUCTION[1] - RETRIEVER[1]) / (n_heads - 2)
+    assert roles.contrast_over_others(run) == pytest.approx(np.mean([INDUCTION[1], RETRIEVER[1]]) / others)
     assert roles.contrasts(run)["start"].mean() == pytest.approx(1)
 
 

@@ -14,7 +14,7 @@ from civilwar.evidence.decision import Outcome
 from civilwar.evidence.estimators import ESTIMATORS
 from civilwar.evidence.of_dimensions import CAPACITY_RANK
 from civilwar.evidence.of_norms import order_persistence
-from civilwar.evidence.registration import current
+from civilwar.evidence.registration import began_under, current
 from civilwar.evidence.rule import DECIDING, LEVEL, Criterion, Role, Rule
 from civilwar.evidence.rules import RULES
 from civilwar.evidence.rungs import Rung, _divided, of_sweep
@@ -66,10 +66,10 @@ def test_a_claim_has_an_answer_for_every_verdict_that_it_can_get_and_no_other() 
 
 def test_the_error_of_a_claim_is_shared_by_what_decides_it() -> None:
     by_id = {rule.id: rule for rule in RULES}
-    assert level_of(by_id["C04"]) == LEVEL
-    assert level_of(by_id["C02"]) == LEVEL / 6
-    # of C07's, the runs' size has no sampling error
-    assert level_of(by_id["C07"]) == LEVEL / 2
+    assert level_of(by_id["C13"]) == LEVEL
+    assert level_of(by_id["C02"]) == LEVEL / 5
+    # of C07's, the runs' size and the worst run's count have no sampling error
+    assert level_of(by_id["C07"]) == LEVEL
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])
@@ -134,10 +134,12 @@ def test_an_answer_says_no_more_than_its_verdict(verdicts: Verdicts) -> None:
             assert not any(text in said for text in others)
             for finding in verdict.findings:
                 if finding.holds and finding.criterion.role != "context":
-                    assert f"Against it: {finding.criterion.label}" not in said
+                    assert f"Against it: {finding.criterion.label} (" not in said
     assert answer(verdicts["right"]["C03"]) == verdicts["right"]["C03"].rule.answers["there"]
     decayed = answer(verdicts["other"]["C02"])
-    assert decayed.startswith("The norms first fall, but not for the report's reason. Against it: share of the fall")
+    assert decayed.startswith(
+        "The norms first fall. Most of that fall is not there without decay on the gain. Against it: share of the fall"
+    )
     assert (
         answer(verdicts["wrong"]["C16"]) == "These runs cannot tell. Lacking: heads that retrieve (asked: above 0.5)."
     )
@@ -154,7 +156,8 @@ def test_every_mean_can_be_traced_to_its_seeds(verdicts: Verdicts) -> None:
     per_seed, table = tables.per_seed_table(made), tables.criteria_table(made).set_index("criterion")
     for name, rows in per_seed.groupby("criterion"):
         if table.loc[name, "role"] != "construction":
-            assert rows["value"].mean() == pytest.approx(table.loc[name, "estimate"], nan_ok=True)
+            of_runs = rows["value"].min() if name == "heads_above_11" else rows["value"].mean()
+            assert of_runs == pytest.approx(table.loc[name, "estimate"], nan_ok=True)
     assert set(per_seed[per_seed["criterion"] == "dip_in_pure_bfloat16"]["variant"]) == {"pure_bf16"}
 
 
@@ -235,12 +238,27 @@ def test_until_fresh_runs_are_there_exploratory_ones_answer_and_are_called_so(sw
 def test_a_run_that_began_under_other_rules_is_exploratory(sweeps: dict[str, Sweep]) -> None:
     fresh = replace(sweeps["right"], config=replace(sweeps["right"].config, preset="smoke"))
     none = replace(fresh, runs={}, exploratory=True)
-    assert _divided("smoke", fresh, none, current()).fresh.runs == fresh.runs
-    for in_force in ("another hash", None):
-        divided = _divided("smoke", fresh, none, in_force)
+    registered = {"hash": current(), "date": "2026-12-01T00:00:00+00:00"}
+    assert _divided("smoke", fresh, none, registered).fresh.runs == fresh.runs
+    for other in (
+        {**registered, "hash": "another hash"},
+        None,
+        # the runs began before these rules were registered
+        {**registered, "date": "2026-12-03T00:00:00+00:00"},
+    ):
+        divided = _divided("smoke", fresh, none, other)
         assert divided.fresh.n_runs == 0
         assert divided.exploratory.runs == fresh.runs
         assert len(divided.fresh.missing) == 64
+
+
+def test_a_run_that_does_not_say_when_it_began_is_exploratory() -> None:
+    registered = {"hash": "a", "date": "2026-12-01T12:00:00+00:00"}
+    assert began_under({"rules": "a", "sittings": [{"started": "2026-12-01T12:00:00+00:00"}]}, registered)
+    # it went on after, but began before
+    sittings = [{"started": "2026-12-01T11:00:00+00:00"}, {"started": "2026-12-01T13:00:00+00:00"}]
+    for manifest in ({"rules": "a"}, {"rules": "a", "sittings": [{}]}, {"rules": "a", "sittings": sittings}):
+        assert not began_under(manifest, registered)
 
 
 def test_a_sweep_is_one_rung(sweeps: dict[str, Sweep]) -> None:

@@ -1,5 +1,8 @@
 """Preregistration: the hash moves with what decides, and with nothing else."""
 
+import ast
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +11,9 @@ import pytest
 
 from civilwar import paths
 from civilwar.evidence import registration
-from civilwar.evidence.registration import ROOTS, changed, is_registered, main, parts, reached, read_source
-from civilwar.recipe import plan
+from civilwar.evidence.following import Place, normal, plain, reached, read_source
+from civilwar.evidence.registration import changed, is_registered, main, parts, roots
+from civilwar.recipe import config, plan
 from civilwar.runs.writer import RunWriter
 
 Read = Callable[[str], str]
@@ -19,6 +23,11 @@ def edited(module: str, old: str, new: str) -> Read:
     """Sources as they are, but for one edit."""
     assert old in read_source(module)
     return lambda name: read_source(name).replace(old, new) if name == module else read_source(name)
+
+
+@functools.cache
+def as_it_is() -> dict[Place, str]:
+    return reached(roots())
 
 
 def test_what_is_in_force_is_registered() -> None:
@@ -48,12 +57,25 @@ def test_what_is_in_force_is_registered() -> None:
             "civilwar.evidence.estimators",
             "Estimator(of_norms.dip_step)",
             "Estimator(of_norms.dip_depth)",
-            {"ESTIMATORS"},
+            {"ESTIMATORS[dip_step]"},
         ),
+        # what was measured
+        ("civilwar.measure.metrics", "NEARBY = 8", "NEARBY = 9", {"NEARBY"}),
+        # which runs are looked at, and which of them are pairs
+        ("civilwar.recipe.plan", 'RUNGS = ("laptop", "middle", "paper")', 'RUNGS = ("laptop",)', {"RUNGS"}),
+        (
+            "civilwar.recipe.plan",
+            "EXPLORATORY_SEEDS = tuple(range(9))",
+            "EXPLORATORY_SEEDS = (0,)",
+            {"EXPLORATORY_SEEDS"},
+        ),
+        ("civilwar.runs.collection", "if seed in base]", "if seed not in base]", {"Sweep.pairs"}),
+        ("civilwar.recipe.plan", "seeds.get(variant, ())", "seeds.get(variant, (11,))", {"seeds_of"}),
+        ("civilwar.evidence.rungs", "if whole and self.fresh.n_runs", "if self.fresh.n_runs", {"Rung.speaking"}),
     ],
 )
 def test_the_hash_moves_with_code_that_decides(module: str, old: str, new: str, parts_changed: set[str]) -> None:
-    before, after = reached(ROOTS), reached(ROOTS, edited(module, old, new))
+    before, after = as_it_is(), reached(roots(), edited(module, old, new))
     names = {name for (owner, name), code in after.items() if before.get((owner, name)) != code}
     assert names == parts_changed
 
@@ -74,15 +96,37 @@ def test_the_hash_moves_with_code_that_decides(module: str, old: str, new: str, 
             "def departures(run: Run, tolerance: float = 0.05)",
             "def departures(run: Run)",
         ),
+        # what an error says, a criterion that is only shown, and a method that nothing here calls
+        ("civilwar.recipe.rope", "so what rests on them is left out", "so it is left out"),
+        ("civilwar.evidence.estimators", "Estimator(of_gains.slow_gain)", "Estimator(of_gains.settle_step)"),
+        ("civilwar.runs.collection", "runs of the sweep are recorded.", "runs are there."),
     ],
 )
 def test_the_hash_stays_where_nothing_decides(module: str, old: str, new: str) -> None:
-    assert reached(ROOTS, edited(module, old, new)) == reached(ROOTS)
+    assert reached(roots(), edited(module, old, new)) == as_it_is()
+
+
+def test_the_normal_form_is_the_code_and_nothing_else() -> None:
+    def form(code: str) -> str:
+        return normal(plain(ast.parse(code).body[0]))
+
+    assert form('def f(x):\n    "Says."\n    raise ValueError(f"{x} is wrong.") from None') == form(
+        "def f(x): raise ValueError"
+    )
+    assert form("def f(x): raise ValueError") != form("def f(x): raise KeyError")
+    assert form('def f(x): assert x, "why"') == form("def f(x):\n\n    assert (x)  # why")
+    assert form("x = None") != form("x = 0") != form("x = -0.0")
+    # no field that another version of Python adds or leaves out while it is empty
+    assert "[]" not in form("def f(): return []")
+    assert form("x = 1") == "Assign(targets=[Name(ctx=Store(), id='x')], value=Constant(value=1))"
+
+
+def test_a_root_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match="no definition ESTIMATORS\\[nothing\\]"):
+        reached([("civilwar.evidence.estimators", "ESTIMATORS[nothing]")])
 
 
 def test_a_rule_s_threshold_and_role_are_registered_and_its_words_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
     first, *rest = registration.RULES
     before = dict(parts())
 
@@ -96,6 +140,7 @@ def test_a_rule_s_threshold_and_role_are_registered_and_its_words_are_not(monkey
     try:
         assert with_criterion(threshold=0.06) == ["rule C01"]
         assert with_criterion(role="thing") == ["rule C01"]
+        assert with_criterion(worst=True) == ["rule C01"]
         assert with_criterion(says="Other words.", label="other words", reason="another") == []
     finally:
         registration.parts.cache_clear()
@@ -110,6 +155,30 @@ def test_the_plan_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert changed(before, parts()) == ["plan middle"]
     finally:
         registration.parts.cache_clear()
+
+
+def test_what_configurations_measure_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan.described()
+    model, train, probe = config.PRESETS["laptop"]
+    other = (model, train, dataclasses.replace(probe, n_texts=1, sink_horizons=(512,)))
+    with monkeypatch.context() as patched:
+        patched.setitem(config.PRESETS, "laptop", other)
+        assert {name for name, now in plan.described().items() if now != before[name]} == {
+            "laptop",
+            "longer",
+            "source",
+            "prose",
+        }
+    monkeypatch.setattr(config.RunConfig, "moments", lambda self: {"start": 0, "early": 30, "mid": 60, "late": 489})
+    assert all(now != before[name] for name, now in plan.described().items())
+
+
+def test_what_begins_under_unregistered_rules_records_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registration.in_force_hash() is None
+    row = registration.register("first")
+    assert registration.in_force_hash() == row["hash"] == registration.current()
+    monkeypatch.setattr(registration, "current", lambda: "edited")
+    assert registration.in_force_hash() is None
 
 
 @pytest.fixture

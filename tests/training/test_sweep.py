@@ -277,11 +277,11 @@ def test_an_interrupted_sweep_resumes_the_run_it_was_at(
         return loss(self, step, with_gradient)
 
     monkeypatch.setattr(train.Session, "loss", interrupted)
-    monkeypatch.setattr(registration, "current", lambda: "the rules it began under")
+    monkeypatch.setattr(registration, "in_force_hash", lambda: "the rules it began under")
     with pytest.raises(KeyboardInterrupt):
         list(sweep.run_sweep(device="cpu", publish=True))
     assert not sweep.is_recorded(smoke_config)
-    monkeypatch.setattr(registration, "current", lambda: "rules that were changed meanwhile")
+    monkeypatch.setattr(registration, "in_force_hash", lambda: "rules that were changed meanwhile")
     (line,) = sweep.run_sweep(device="cpu", publish=True)
     assert ": trained in " in line
     # the interruption left a checkpoint of step 19
