@@ -47,5 +47,5 @@ def python(copy: Path, code: str) -> str:
     """What ``code`` prints when it is run with the copy's package."""
     environment = os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -19,6 +19,18 @@ def answer(verdict: Verdict) -> str:
     return f"So far (exploratory runs): {text}" if verdict.exploratory else text
 
 
+def brief(verdict: Verdict) -> str:
+    """The answer without a list of criteria: how many of the claim's parts fail or are open, where that is the answer."""
+    if verdict.verdict == PENDING.label:
+        return PENDING.says
+    said = _sentence(verdict)
+    if verdict.verdict not in ("in part", "open") or untold(verdict):
+        return said
+    parts = [f.outcome for f in verdict.findings if f.criterion.role in ("thing", "reading")]
+    counts = [(parts.count("fails"), "against it"), (parts.count("open"), "open")]
+    return f"{said} Of its {len(parts)} parts, {' and '.join(f'{n} {what}' for n, what in counts if n)}."
+
+
 def headline(verdict: Verdict) -> Finding:
     """The finding to show first: what the verdict turns on."""
     turning = {"there, for another reason": ("reading",), "in part": ("thing",)}.get(verdict.verdict, ())

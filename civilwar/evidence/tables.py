@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from civilwar.analysis.statistics import NO_SPREAD
-from civilwar.evidence.answers import answer, headline, rungs_part
+from civilwar.evidence.answers import answer, brief, headline, rungs_part
 from civilwar.evidence.claims import AtRung, Finding, Verdict, untested
 from civilwar.evidence.estimators import ESTIMATORS
 from civilwar.evidence.registration import registrations
@@ -34,6 +34,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
     }
     numbers |= {f"verdict_{v.rule.id.lower()}": v.verdict for v in verdicts}
     numbers |= {f"answer_{v.rule.id.lower()}": answer(v) for v in verdicts}
+    numbers |= {f"brief_{v.rule.id.lower()}": brief(v) for v in verdicts}
     for finding in (f for v in verdicts for f in v.findings):
         name = f"{finding.rule.id.lower()}_{finding.criterion.name}"
         numbers |= {

@@ -8,7 +8,7 @@ import pytest
 
 from civilwar.analysis.capacity import report_rank
 from civilwar.evidence import claims, tables
-from civilwar.evidence.answers import answer, headline, rungs_part, untold
+from civilwar.evidence.answers import answer, brief, headline, rungs_part, untold
 from civilwar.evidence.claims import AtRung, Finding, Verdict, answer_of, level_of
 from civilwar.evidence.decision import Outcome
 from civilwar.evidence.estimators import ESTIMATORS
@@ -130,6 +130,9 @@ def test_an_answer_says_no_more_than_its_verdict(verdicts: Verdicts) -> None:
     for of_sweep_ in verdicts.values():
         for verdict in of_sweep_.values():
             said = answer(verdict)
+            # in brief it is the same verdict, counted where it is not settled
+            assert "asked" not in brief(verdict)
+            assert brief(verdict).split(". ")[0].rstrip(".") in said
             others = {text for name, text in verdict.rule.answers.items() if name != verdict.verdict}
             assert not any(text in said for text in others)
             for finding in verdict.findings:

@@ -227,7 +227,7 @@ def test_the_size_of_query_blocks_changes_nothing(
         pd.testing.assert_frame_equal(again.tables[name], table, rtol=1e-5, atol=1e-6)
 
 
-def test_without_onednn_the_snapshot_is_the_same(
+def test_by_convolution_the_snapshot_is_the_same(
     model: Decoder, texts: ProbeTexts, snapshot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convolutions: list[Any] = []
@@ -235,13 +235,10 @@ def test_without_onednn_the_snapshot_is_the_same(
     monkeypatch.setattr(
         kernels.F, "conv2d", lambda *args, **kwargs: convolutions.append(args) or original(*args, **kwargs)
     )
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     Prober(model, CONFIG, texts).measure(32, FLOAT32)
-    assert convolutions
-    convolutions.clear()
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    again = Prober(model, CONFIG, texts).measure(32, FLOAT32)
     assert not convolutions
+    again = Prober(model, CONFIG, texts, by_convolution=True).measure(32, FLOAT32)
+    assert convolutions
     for name, table in snapshot.tables.items():
         pd.testing.assert_frame_equal(again.tables[name], table, rtol=1e-5, atol=1e-6)
 
