@@ -19,6 +19,7 @@ from myst_nb import glue as myst_glue
 
 from civilwar.inspector.widget import HeadInspector
 from civilwar.pages.numbers import typographic
+from civilwar.pages.outlines import fewer_points
 from civilwar.pages.spreadsheet import csv_text
 from civilwar.pages.tables import table_html
 from civilwar.plots.narrow import narrow
@@ -162,7 +163,7 @@ def inline_svg(figure: Figure, alt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # a hundredth of a point cannot be seen; a millionth of one makes a page of many lines half as large again
     svg = re.sub(r'(?<= [dxy]=")[^"]+', lambda given: re.sub(r"(\.\d\d)\d+", r"\1", given.group()), svg)
-    svg = svg.replace(INK, "currentColor")
+    svg = fewer_points(svg).replace(INK, "currentColor")
     head, _, rest = svg.partition(">")
     return f'{head} role="img" aria-label="{html.escape(alt)}">{rest}'
 

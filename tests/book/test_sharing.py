@@ -81,4 +81,4 @@ def test_the_examples_of_the_package_s_page_run(tmp_path: Path) -> None:
         [sys.executable, "-c", "\n".join(examples)], cwd=paths.repository(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "of the sweep" in done.stdout
+    assert civilwar.open_sweep("laptop").statement() in done.stdout
