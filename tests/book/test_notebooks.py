@@ -185,7 +185,7 @@ def test_the_front_page_of_a_run_without_a_sweep_tells_that_run_s_story(executed
         for picture in re.findall(r"^```\{picture\} (\w+)$", source, re.MULTILINE):
             assert unmeasured(numbers.look_up(files, picture, "text/html")) == []
     assert said["run_name"] == smoke_run.name
-    assert "0 of the 36 runs" in said["verdicts_statement"]
+    assert "0 of the 64 runs" in said["verdicts_statement"]
     assert [name for name, text in said.items() if unmeasured(text)] == []
 
 
