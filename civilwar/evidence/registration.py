@@ -130,7 +130,8 @@ def began_under(manifest: Mapping[str, Any], registration: Mapping[str, Any] | N
     """Whether a run's training began under a registration and after it, by what its manifest says."""
     if registration is None or manifest.get("rules") != registration["hash"]:
         return False
-    first = next(iter(manifest.get("sittings", [])), {}).get("started")
+    sittings = manifest.get("sittings", [])
+    first = sittings[0].get("started") if sittings else None
     return first is not None and datetime.fromisoformat(first) >= datetime.fromisoformat(registration["date"])
 
 
