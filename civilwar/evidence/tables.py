@@ -77,7 +77,6 @@ def shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
         "c11_gains_percent": 100 * value_of(verdicts, "kept_by_gains"),
         "c14_others_more": -value_of(verdicts, "golden_energy_sinks_less_others"),
         "c17_share_percent": 100 * value_of(verdicts, "dip_in_pure_bfloat16"),
-        "c18_likeness_detrended_low": value_of(verdicts, "likeness_detrended"),
     }
 
 
