@@ -14,7 +14,7 @@ _POLYLINE = re.compile(r"M [-\d.]+ [-\d.]+ \n(?:L [-\d.]+ [-\d.]+ \n){100,}")
 
 
 def fewer_points(svg: str) -> str:
-    """``svg`` with every long outline simplified to within ``TOLERANCE`` points; points that stay are written as before."""
+    """``svg`` with every long outline simplified to within ``TOLERANCE`` points; a point that stays is as it was."""
     return _POLYLINE.sub(_simplified, svg)
 
 

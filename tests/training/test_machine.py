@@ -38,6 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("civilwar", "notebooks"):
         (root / folder).mkdir(parents=True)
     (root / "civilwar" / "paths.py").write_text("")
+    (root / "pyproject.toml").write_text("")
     monkeypatch.setattr(paths, "__file__", str(root / "civilwar" / "paths.py"))
     for name in machine.GIT_PLACES:
         monkeypatch.delenv(name, raising=False)
