@@ -1,7 +1,7 @@
 """A front page that fits what the book was made of.
 
-The front page tells what the whole sweep says. Where runs of it are missing, as after ``make reproduce`` with a corpus of
-one's own, most of its sentences would have nothing to rest on: the source of ``_own_run.md`` then takes its place, which
+The front page tells what the sweep says of every claim. Where claims await runs, as after ``make reproduce`` with a corpus of
+one's own, its sentences would have nothing to rest on: the source of ``_own_run.md`` then takes its place, which
 tells what the one run shows and what only seeds could.
 """
 
@@ -12,13 +12,13 @@ from civilwar_numbers import GlueError, look_up, notebooks
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
-#: What the verdicts' notebook glues: how many runs of the sweep are missing.
-MISSING = "n_sweep_missing"
+#: What the verdicts' notebook glues: of how many claims neither fresh nor exploratory runs say anything.
+MISSING = "n_claims_awaiting"
 FRONT, OWN = "index", "_own_run.md"
 
 
 def incomplete(files: list[Path]) -> bool:
-    """Whether runs of the sweep are missing, by what was glued; a book whose notebooks do not say so is taken for whole."""
+    """Whether claims await runs, by what was glued; a book whose notebooks do not say so is taken for whole."""
     try:
         return bool(ast.literal_eval(look_up(files, MISSING, "text/plain")))
     except GlueError:

@@ -28,6 +28,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | str]:
     counts = {name: sum(v.verdict == name for v in verdicts) for name in (*VERDICTS, PENDING.label)}
     numbers: dict[str, float | str] = {
         "n_claims": len(verdicts),
+        "n_claims_awaiting": counts[PENDING.label],
         "verdict_counts": ", ".join(f"{n} {name}" for name, n in counts.items() if n),
         "rungs_part": ", ".join(v.rule.id for v in verdicts if rungs_part(v)) or "none",
         "verdicts_standing": standing(verdicts),

@@ -61,8 +61,8 @@ def executed(folder: Path, **glued: str) -> Path:
 
 
 @pytest.mark.parametrize(("missing", "own"), [("0", False), ("3", True), (None, False)])
-def test_a_front_page_of_its_own_where_the_sweep_is_not_whole(tmp_path: Path, missing: str | None, own: bool) -> None:
-    file = executed(tmp_path, **({} if missing is None else {"n_sweep_missing": missing}))
+def test_a_front_page_of_its_own_where_claims_await_runs(tmp_path: Path, missing: str | None, own: bool) -> None:
+    file = executed(tmp_path, **({} if missing is None else {"n_claims_awaiting": missing}))
     assert own_run.incomplete([file]) is own
 
 
