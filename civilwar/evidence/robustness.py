@@ -76,24 +76,51 @@ def _under(choice: Choice, verdicts: Sequence[Verdict], evidence: Evidence) -> C
     return Column(choice.label, choice.group, choice.says, {v.rule.id: under(choice, v, evidence) for v in verdicts})
 
 
+#: Runs that speak, and criterion -> seed -> what a choice measures of them.
+_Measured = tuple[Sweep, dict[str, dict[int, float]]]
+
+
 def under(choice: Choice, verdict: Verdict, evidence: Evidence) -> str:
     """The verdict on one claim under a choice, or `UNTOUCHED`."""
     if not choice.touches(verdict.rule) or verdict.verdict == PENDING.label:
         return UNTOUCHED if not choice.touches(verdict.rule) else PENDING.label
     rule = choice.of(verdict.rule)
-    at = [_at(rule, one, rung, choice) for one, rung in zip(verdict.at, evidence, strict=True)]
-    return answer_of(rule, at).verdict
+    measured = [_measured(rule, one, rung, choice) for one, rung in zip(verdict.at, evidence, strict=True)]
+
+    def at(share: int) -> list[AtRung]:
+        return [_at(rule, one, of_rung, choice, share) for one, of_rung in zip(verdict.at, measured, strict=True)]
+
+    # rungs that may answer share the error of the answer, as in the ledger
+    return answer_of(rule, at(max(1, _speaking(at(1))))).verdict
 
 
-def _at(rule: Rule, one: AtRung, rung: Rung, choice: Choice) -> AtRung:
-    """What a rung makes of a claim under a choice; its numbers are taken over where the choice leaves them alone."""
+def _speaking(at: Sequence[AtRung]) -> int:
+    """How many rungs may answer: those that can tell, and of them the fresh ones where there are any."""
+    telling = [one for one in at if one.verdict != PENDING.label and one.tells]
+    return len([one for one in telling if not one.exploratory] or telling)
+
+
+def _measured(rule: Rule, one: AtRung, rung: Rung, choice: Choice) -> _Measured | None:
+    """The runs that speak at a rung, and what the choice measures of them; None where runs are awaited."""
     if one.verdict == PENDING.label:
-        return replace(one, findings=tuple(_named(rule, i, f) for i, f in enumerate(one.findings)))
+        return None
     sweep, *_ = rung.speaking(claims.needed(rule, rung.preset))
-    other = _other_numbers(rule, sweep, choice)
-    allowed = level(choice, level_of(rule))
+    return sweep, _other_numbers(rule, sweep, choice)
+
+
+def _at(rule: Rule, one: AtRung, measured: _Measured | None, choice: Choice, share: int) -> AtRung:
+    """What a rung makes of a claim under a choice, ``share`` rungs sharing the error.
+
+    Its numbers are taken over where the choice leaves them alone. Findings come without the seeds behind them, since the choice
+    has decided: the ledger's own test would decide them again.
+    """
+    if measured is None:
+        return replace(one, findings=tuple(_named(rule, i, f) for i, f in enumerate(one.findings)))
+    sweep, other = measured
+    allowed = level(choice, level_of(rule)) / share
     findings = tuple(
-        _decided(_named(rule, i, finding), other, sweep, choice, allowed) for i, finding in enumerate(one.findings)
+        replace(_decided(_named(rule, i, finding), other, sweep, choice, allowed), per_seed={}, p=math.nan)
+        for i, finding in enumerate(one.findings)
     )
     return replace(one, findings=findings, verdict=decision.verdict_of(claims.outcomes(findings)))
 
@@ -124,10 +151,14 @@ def _decided(
     values = [value for value in per_seed.values() if not math.isnan(value)]
     if not values:
         return replace(finding, outcome="open", value=math.nan, n=0)
+    lacking = len(values) < len(per_seed) and not ESTIMATORS[criterion.name].may_lack
+    if claims.by_worst(criterion):
+        outcome = decision.by_value(finding.value, criterion.side, criterion.threshold)
+        return replace(finding, outcome="open" if lacking else outcome)
     low, high = t_interval(values, 1 - allowed)
     return replace(
         finding,
-        outcome=choice.test(values, criterion.side, criterion.threshold, allowed),
+        outcome="open" if lacking else choice.test(values, criterion.side, criterion.threshold, allowed),
         value=float(np.mean(values)),
         low=low,
         high=high,
@@ -141,7 +172,7 @@ def _without_seeds(finding: Finding, sweep: Sweep, allowed: float) -> Finding:
     estimator = ESTIMATORS[criterion.name]
     if untested(criterion):
         return replace(finding, outcome=decision.by_value(finding.value, criterion.side, criterion.threshold))
-    if estimator.unit != "sweep" or allowed == level_of(finding.rule):
+    if estimator.unit != "sweep":
         return finding
     pooled = estimator.compute(sweep)
     assert isinstance(pooled, Pooled)

@@ -88,8 +88,8 @@ def test_numbers_are_written_by_their_size() -> None:
 
 
 def test_the_column_says_how_large_and_which_seed(other: Run) -> None:
-    millions = round(other.config.model.n_parameters / 1e6)
-    assert shown_scale(other) == f"{millions} million parameters, seed {other.config.seed}"
+    millions = other.config.model.n_parameters / 1e6
+    assert shown_scale(other) == f"{millions:.1f} million parameters, seed {other.config.seed}"
 
 
 def test_a_run_behind_the_page_is_listed_once(smoke_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
