@@ -112,15 +112,6 @@ def between_layers(run: Run, side: str = "key", step: int | None = None) -> floa
     return float(table["share"].get("layer", math.nan))
 
 
-def between_layers_over_time(run: Run, side: str = "key") -> pd.DataFrame:
-    """`between_layers` at every snapshot after the start, where all norms are equal: step, share, by_chance."""
-    rows = []
-    for step in (step for step in run.snapshots if step > 0):
-        table = nested(final_norms(run, side, step), ("layer", "head")).set_index("source")
-        rows.append({"step": step, **table.loc["layer", ["share", "by_chance"]].to_dict()})
-    return pd.DataFrame(rows, columns=["step", "share", "by_chance"])
-
-
 def ranges(run: Run, side: str = "key") -> pd.DataFrame:
     """How far apart the heads of each layer end: layer, lowest, mean, highest (lengths), range (highest - lowest, over mean).
 

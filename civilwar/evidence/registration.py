@@ -34,7 +34,7 @@ from civilwar.evidence.rules import RULES
 from civilwar.files import read_json, write_json
 from civilwar.names.kinds import KINDS
 from civilwar.recipe import plan
-from civilwar.runs.manifest import MANIFEST, read_manifest
+from civilwar.runs.manifest import MANIFEST
 
 #: The list of registrations, oldest first.
 FILE = Path(__file__).with_name("registered.json")
@@ -166,12 +166,6 @@ def register(note: str) -> dict[str, Any]:
     older = [{**old, "parts": {}} for old in done]
     write_json(FILE, {"registrations": [*older, row]})
     return row
-
-
-def hash_of(run: Path) -> str | None:
-    """The hash that was in force when a run's training began; None where its manifest does not say."""
-    found = read_manifest(run).get("rules")
-    return None if found is None else str(found)
 
 
 def main(arguments: list[str] | None = None) -> int:

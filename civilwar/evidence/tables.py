@@ -54,8 +54,8 @@ def standing(verdicts: Sequence[Verdict]) -> str:
     fresh = len(verdicts) - awaited - exploratory
     if fresh == len(verdicts):
         return "Fresh runs, which began after the rules were registered, answer every claim."
-    said = [f"{exploratory} by exploratory runs, which were seen before the rules were written"] if exploratory else []
-    said += [f"{fresh} by fresh ones"] if fresh else []
+    said = [f"exploratory runs, seen before the rules were written, answer {exploratory}"] if exploratory else []
+    said += [f"fresh ones answer {fresh}"] if fresh else []
     said += [f"{awaited} await runs"] if awaited else []
     return f"Of {len(verdicts)} claims, {', '.join(said)}."
 

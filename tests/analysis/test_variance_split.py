@@ -75,9 +75,6 @@ def test_of_runs(tmp_path: Path) -> None:
     ranges = variance_split.ranges(runs[0]).set_index("layer")
     assert ranges["range"].to_list() == pytest.approx([0.3 / 3, 0.3 / 4, 0.3 / 5])
     assert ranges.loc[2, ["lowest", "mean", "highest"]].to_list() == pytest.approx([4.85, 5, 5.15])
-    over_time = variance_split.between_layers_over_time(runs[0])
-    assert over_time["step"].to_list() == [step for step in runs[0].snapshots if step > 0]
-    assert over_time["share"].to_numpy() == pytest.approx(variance_split.between_layers(runs[0]))
 
 
 def test_of_a_trained_run(smoke_run: Run) -> None:

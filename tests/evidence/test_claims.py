@@ -234,7 +234,7 @@ def test_until_fresh_runs_are_there_exploratory_ones_answer_and_are_called_so(sw
     assert not one.exploratory
     assert not four.exploratory
     assert tables.standing([one, two, four]) == (
-        "Of 3 claims, 1 by exploratory runs, which were seen before the rules were written, 2 by fresh ones."
+        "Of 3 claims, exploratory runs, seen before the rules were written, answer 1, fresh ones answer 2."
     )
 
 
